@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Named tensors of a checkpoint, zero-copy: a folder with model.safetensors or
+ * with model.safetensors.index.json and its shards.  Everything about the
+ * container is checked on opening (safetensors README: header size, ranges in
+ * order without overlap or hole, shape x dtype = bytes, no duplicate name). */
+#ifndef G4_FILE_STORE_H
+#define G4_FILE_STORE_H
+
+#include "ref/base/err.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { G4_MAX_RANK = 8 };
+
+typedef enum g4_store_type { G4_ST_F32, G4_ST_F16, G4_ST_BF16, G4_ST_I64, G4_ST_OTHER } g4_store_type;
+
+typedef struct g4_tensor {
+    const char *name, *file;      /* file: the shard's path, for messages */
+    const char *type_name;        /* as in the file: "BF16" */
+    g4_store_type type;
+    int rank;
+    int64_t shape[G4_MAX_RANK];
+    const uint8_t *data;          /* in the mapping; any alignment */
+    size_t bytes;
+} g4_tensor;
+
+typedef struct g4_store g4_store;
+
+/* dir: a folder.  Errors name the shard and the tensor. */
+g4_status g4_store_open(g4_store **store, const char *dir, g4_err *err);
+void g4_store_close(g4_store *s);
+const g4_tensor *g4_store_find(const g4_store *s, const char *name);   /* NULL: none */
+size_t g4_store_count(const g4_store *s);
+const g4_tensor *g4_store_at(const g4_store *s, size_t i);             /* sorted by name */
+uint64_t g4_store_bytes(const g4_store *s);                            /* of all tensors */
+
+/* One safetensors file from memory (fuzzing, tests); data must outlive the store. */
+g4_status g4_store_parse(g4_store **store, const char *file, const uint8_t *data, size_t size,
+                         g4_err *err);
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The arithmetic of the model as a table of function pointers.  ops_ref.c fills
+ * it with the plain-C definitions; kernels_opt overrides single entries with
+ * SIMD code that gives the same bits.  The model calls nothing else to compute.
+ *
+ * Rounding law (every implementation of an entry obeys it, so bits never depend
+ * on ISA, compiler, thread count, chunk or batch):
+ *  - dot products: 16 float32 lanes, element i goes to lane i mod 16 with one
+ *    fused multiply-add in order of i; then lanes are folded l += l+8, l+4, l+2,
+ *    l+1 (float32 adds).  A tail is masked: lanes past the end are not touched.
+ *  - everything else (norms, RoPE, exp, tanh, softmax sums) is computed in
+ *    float64 by plain multiplies, adds, divisions and square roots (no fused
+ *    operations), in the order the definition gives, and rounded to float32 once.
+ *  - float64 reductions: 16 lanes and the same fold.
+ * Nothing comes from libm except what IEEE 754 rounds exactly (sqrt, fma). */
+#ifndef G4_MODEL_OPS_H
+#define G4_MODEL_OPS_H
+
+#include "ref/base/mat.h"
+
+#include <stdint.h>
+
+/* y[t][r] = sum_i w[r][i] * x[t][i]   for t in [0, tokens), r in [r0, r1). */
+typedef struct g4_linear_args {
+    float *y;             /* [tokens][ldy] */
+    int64_t ldy;
+    const float *x;       /* [tokens][ldx], w->cols of them used */
+    int64_t ldx, tokens;
+    const g4_mat *w;      /* [rows][cols] */
+} g4_linear_args;
+
+/* Query heads that share one key/value head, one query position:
+ *   s[k]   = dot(q, key[k])                      k in [lo, hi)
+ *   p[k]   = f32(exp(f64(s[k]) - max s))
+ *   out[h] = f32(f64(sum_k p[k] * value[k][h]) / sum_k f64(p[k]))
+ * sum_k p[k] in float64, in order of k.  sum_k p[k] * value[k][h] in float32, one fused
+ * multiply-add a key in order of k, in blocks: keys with equal k / 64 are summed
+ * from 0, and block sums are added in order.  The key of position k is row
+ * k mod slots of the cache (a ring; slots >= hi - lo). */
+typedef struct g4_attend_args {
+    float *out;                 /* [heads][H] */
+    const float *q;             /* [heads][H] */
+    const float *key, *value;   /* row k at key + (k mod slots) * stride */
+    int64_t heads, head_dim, stride, slots, lo, hi;
+    float *scratch;             /* heads * (hi - lo) floats */
+} g4_attend_args;
+
+typedef struct g4_ops {
+    /* scratch: per worker, linear_scratch(cols, tokens) floats. */
+    void (*linear[G4_DTYPE_COUNT])(const g4_linear_args *a, int64_t r0, int64_t r1,
+                                   float *scratch);
+    int64_t (*linear_scratch)(int64_t cols, int64_t tokens);
+
+    /* y = w * x * (mean(x^2) + eps)^-0.5; w NULL: no weight.  y may be x. */
+    void (*rmsnorm)(float *y, const float *x, const float *w, int64_t n, double eps);
+    /* y = (x - mean) / sqrt(var + eps) * w + b. */
+    void (*layernorm)(float *y, const float *x, const float *w, const float *b, int64_t n,
+                      double eps);
+    /* Rotates pairs (i, i + half) of x by cosine/sine [half]. */
+    void (*rope)(float *x, const double *cosine, const double *sine, int64_t half);
+    void (*attend)(const g4_attend_args *a);
+    /* y = gelu_tanh(gate) * up; y may be gate. */
+    void (*gelu_mul)(float *y, const float *gate, const float *up, int64_t n);
+    /* y = (x + r) * scale, rounded once; y may be x. */
+    void (*add_scale)(float *y, const float *x, const float *r, int64_t n, double scale);
+    /* x = cap * tanh(x / cap). */
+    void (*softcap)(float *x, int64_t n, double cap);
+} g4_ops;
+
+/* The plain-C definitions, whole. */
+g4_ops g4_ops_ref(void);
+
+#endif
