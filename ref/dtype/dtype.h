@@ -4,7 +4,7 @@
 #ifndef G4_DTYPE_DTYPE_H
 #define G4_DTYPE_DTYPE_H
 
-#include "ref/base/mat.h"
+#include "ref/dtype/mat.h"
 
 typedef struct g4_dtype_info {
     const char *name;       /* ggml's */

@@ -16,7 +16,7 @@
 #ifndef G4_MODEL_OPS_H
 #define G4_MODEL_OPS_H
 
-#include "ref/base/mat.h"
+#include "ref/dtype/mat.h"
 
 #include <stdint.h>
 

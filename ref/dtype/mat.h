@@ -2,8 +2,8 @@
  * g4_mat: a non-owning view of a row-major matrix in some number format.  It
  * never owns: a mapping or an arena does.  Row r starts at data + r * row_bytes
  * with no alignment promised (weights lie where their file put them). */
-#ifndef G4_BASE_MAT_H
-#define G4_BASE_MAT_H
+#ifndef G4_DTYPE_MAT_H
+#define G4_DTYPE_MAT_H
 
 #include <stddef.h>
 #include <stdint.h>
