@@ -80,14 +80,14 @@ static g4_status parse_range(const parse_ctx *p, const g4_json *entry, g4_tensor
     G4_TRY(g4_json_array(entry, "data_offsets", 1, &range, err));
     const json_t *b = json_array_get(range.root, 0), *e = json_array_get(range.root, 1);
     if (json_array_size(range.root) != 2 || !json_is_integer(b) || !json_is_integer(e))
-        return g4_fail(err, G4_EINPUT, "%s: tensor %s: data_offsets is no pair of integers", p->file,
-                       t->name);
+        return g4_fail(err, G4_EINPUT, "%s: tensor %s: data_offsets is no pair of integers",
+                       p->file, t->name);
     int64_t begin = json_integer_value(b), end = json_integer_value(e);
     if (begin < 0 || end < begin || (uint64_t)end > p->size)
-        return g4_fail(err, G4_EINPUT, "%s: tensor %s: bytes %lld to %lld lie outside the file's %zu",
-                       p->file, t->name, (long long)begin, (long long)end, p->size);
+        return g4_fail(err, G4_EINPUT, "%s: tensor %s: bytes %lld to %lld lie outside %zu", p->file,
+                       t->name, (long long)begin, (long long)end, p->size);
     if ((size_t)(end - begin) != t->bytes)
-        return g4_fail(err, G4_EINPUT, "%s: tensor %s: shape needs %zu bytes, data_offsets give %lld",
+        return g4_fail(err, G4_EINPUT, "%s: tensor %s: shape needs %zu bytes, not the %lld given",
                        p->file, t->name, t->bytes, (long long)(end - begin));
     t->data = p->data + begin;
     return G4_OK;
@@ -124,12 +124,13 @@ static g4_status check_cover(const parse_ctx *p, size_t first, g4_err *err)
     for (size_t i = 0; i < n; i++) {
         size_t begin = (size_t)(list[i].data - p->data);
         if (begin != at)
-            return g4_fail(err, G4_EINPUT, "%s: tensor %s begins at byte %zu, the one before ends at %zu",
-                           p->file, list[i].name, begin, at);
+            return g4_fail(err, G4_EINPUT, "%s: tensor %s begins at byte %zu, not at %zu", p->file,
+                           list[i].name, begin, at);
         at = begin + list[i].bytes;
     }
     if (at != p->size)
-        return g4_fail(err, G4_EINPUT, "%s: %zu bytes behind the last tensor", p->file, p->size - at);
+        return g4_fail(err, G4_EINPUT, "%s: %zu bytes behind the last tensor", p->file,
+                       p->size - at);
     return G4_OK;
 }
 

@@ -112,8 +112,8 @@ static g4_status check_map(const g4_store *s, const char *dir, const g4_json *ma
 static g4_status open_sharded(g4_store *s, const char *dir, const char *index, g4_err *err)
 {
     g4_json j, map;
-    const char **names;
-    size_t n;
+    const char **names = NULL;
+    size_t n = 0;
     G4_TRY(g4_json_load(&j, index, MAX_INDEX_BYTES, err));
     g4_status st = g4_json_object(&j, "weight_map", 1, &map, err);
     if (st == G4_OK) st = shard_names(s, &map, &names, &n, err);
