@@ -36,8 +36,11 @@ typedef struct g4_config {
     int64_t sliding_window, max_position_embeddings;
     double rms_norm_eps, final_logit_softcapping;   /* softcapping 0: none */
     int attention_k_eq_v;           /* full layers: V comes from k_proj's output */
+    int bidirectional_vision;       /* use_bidirectional_attention "vision": image blocks */
     uint8_t *layer_kind;            /* [L] G4_SLIDING or G4_FULL */
-    int64_t pad_token_id, bos_token_id;
+    int64_t pad_token_id, bos_token_id;      /* -1: none */
+    int64_t eos[16];                /* eos_token_id, used where no generation_config.json is */
+    int eos_count;
     int64_t boi_token_id, eoi_token_id, image_token_id, video_token_id;
     int64_t boa_token_id, eoa_token_id, audio_token_id;
     /* vision_config; 0 where the checkpoint has no such part (a drafter) */
