@@ -47,8 +47,13 @@ typedef struct g4_options {
     int arg_count;
 } g4_options;
 
-/* Fills o from argv[1..]; strings point into argv.  Errors: G4_EINPUT naming the option. */
+/* Fills o from argv[1..]; strings point into argv.  Errors: G4_EINPUT naming the option.
+ * `gemma4 --help`, `gemma4 CMD --help` and -h come out as the command help. */
 g4_status g4_options_parse(g4_options *o, int argc, char **argv, g4_err *err);
+
+/* "2,17,..." -> ids in the arena; each in [0, 2^31). */
+g4_status g4_ids_parse(const char *text, g4_arena *arena, int32_t **ids, int64_t *count,
+                       g4_err *err);
 
 /* A command: returns the exit code 0 or 1, or fills err and returns 2. */
 typedef int g4_command(const g4_options *o, g4_err *err);
@@ -56,5 +61,30 @@ typedef int g4_command(const g4_options *o, g4_err *err);
 #define G4_CMD(name, usage, options, summary) g4_command cmd_##name;
 #include "harness/cmd.def"
 #undef G4_CMD
+
+/* One row of the option table; what help prints and the parser checks. */
+typedef struct g4_option {
+    const char *name;      /* no dashes; a single letter has one dash: -o */
+    int kind;              /* options.c */
+    double min, max;       /* numbers */
+    const char *value;     /* placeholder in help, or the choices "a|b|c"; NULL: a flag */
+    size_t at;             /* where in g4_options */
+    const char *help;
+} g4_option;
+
+const g4_option *g4_option_at(size_t i);                  /* NULL past the end */
+const char *g4_option_dashes(const g4_option *opt);       /* "-" or "--" */
+
+/* One row of cmd.def. */
+typedef struct g4_command_row {
+    const char *name, *usage, *options, *summary;
+    g4_command *run;
+} g4_command_row;
+
+const g4_command_row *g4_command_at(size_t i);            /* NULL past the end */
+/* Errors: G4_EINPUT, "not built yet" for names the format document plans. */
+g4_status g4_command_find(const g4_command_row **row, const char *name, g4_err *err);
+/* 0: not this command's, 1: may be given, 2: must be given. */
+int g4_command_takes(const g4_command_row *row, const char *option);
 
 #endif

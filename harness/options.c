@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The command line: one table of options (type, range, where it is stored,
+ * what help says), one of commands (cmd.def).  A value is checked when it is
+ * read, so a command finds only sane numbers in g4_options.  Numbers are
+ * parsed by hand or under the C locale: "1,5" is never 1.5. */
+#include "harness/options.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum kind {
+    FLAG,        /* int = 1 */
+    TEXT,        /* const char *, may be empty */
+    PATH,        /* const char *, not empty */
+    LIST,        /* const char *, comma list of names */
+    IDS,         /* const char *, comma list of token ids */
+    CHOICE,      /* const char *, one of value's */
+    INT_CHOICE,  /* int64_t, one of value's */
+    ONOFF,       /* int 0 or 1 */
+    INT,         /* int64_t in [min, max] */
+    UINT64,      /* uint64_t, all of it */
+    REAL,        /* double in [min, max] */
+    IMAGE, VIDEO, AUDIO,   /* appended to media */
+};
+
+#define INT_MAX_31 2147483647.0
+#define AT(field) offsetof(g4_options, field)
+
+static const g4_option table[] = {
+    { "model", PATH, 0, 0, "MODEL", AT(model), "checkpoint folder in Hugging Face's layout" },
+    { "draft", PATH, 0, 0, "MODEL", AT(draft),
+      "drafter's folder (default: MODEL/assistant where the command needs one)" },
+    { "mmproj", PATH, 0, 0, "F.gguf", AT(mmproj), "media tensors that belong to a GGUF model" },
+    { "inputs", PATH, 0, 0, "CASE.h5", AT(inputs),
+      "take ids and media tensors from a golden file instead of --prompt and media files" },
+    { "prompt", TEXT, 0, 0, "T", AT(prompt),
+      "raw text, no template; <|image|>, <|audio|>, <|video|> in it say where the media go, "
+      "in command-line order; media without a placeholder come before the text" },
+    { "chat", PATH, 0, 0, "F", AT(chat),
+      "messages as JSON, put through the chat template; - is standard input" },
+    { "ids", IDS, 0, 0, "2,17,...", AT(ids), "token ids instead of a text" },
+    { "text", TEXT, 0, 0, "T", AT(text), "the text (default: standard input)" },
+    { "image", IMAGE, 0, 0, "F", AT(media), "an image file; may be repeated" },
+    { "audio", AUDIO, 0, 0, "F", AT(media), "an audio file; may be repeated" },
+    { "video", VIDEO, 0, 0, "F", AT(media), "a video; may be repeated" },
+    { "image-tokens", INT_CHOICE, 0, 0, "70|140|280|560|1120", AT(image_tokens),
+      "soft tokens an image may take (default: processor_config.json's)" },
+    { "audio-limit", REAL, 0.001, 86400, "S", AT(audio_limit),
+      "seconds of an audio clip that are used (default: processor_config.json's)" },
+    { "thinking", ONOFF, 0, 0, "on|off", AT(thinking), "the template's thinking switch" },
+    { "tools", PATH, 0, 0, "F.json", AT(tools), "tool declarations for the template" },
+    { "bos", CHOICE, 0, 0, "auto|on|off", AT(bos),
+      "begin with <bos>: auto (default) once, never doubled" },
+    { "no-special", FLAG, 0, 0, NULL, AT(no_special),
+      "special tokens in the text are text, and none are added" },
+    { "mask", CHOICE, 0, 0, "official|hf-helper|hf-forward|causal", AT(mask),
+      "which engine's attention mask (default: the case's own, else official)" },
+    { "engine", CHOICE, 0, 0, "ref|opt", AT(engine), "float32 reference or optimised kernels" },
+    { "isa", LIST, 0, 0, "LIST", AT(isa),
+      "kernels that may be used, comma list; c: plain definitions only (default: all this "
+      "CPU has)" },
+    { "threads", INT, 1, 1024, "N", AT(threads),
+      "worker threads (default: the CPUs this process may use); results do not depend on it" },
+    { "chunk", INT, 1, INT_MAX_31, "N", AT(chunk),
+      "prefill at most N tokens at once; extended to the end of an image it would split" },
+    { "ctx", INT, 1, INT_MAX_31, "N", AT(ctx), "context: tokens that the cache can hold" },
+    { "kv", CHOICE, 0, 0, "f32|f16|q8_0", AT(kv), "number format of the cache" },
+    { "detail", CHOICE, 0, 0, "all|layer|output", AT(detail),
+      "which activations are kept: all; every module of the first and last layer and outputs "
+      "of the others; outputs only" },
+    { "max-tokens", INT, 0, INT_MAX_31, "N", AT(max_tokens), "generate at most N tokens" },
+    { "temperature", REAL, 0, 1000, "X", AT(temperature), "0: greedy" },
+    { "top-k", INT, 0, INT_MAX_31, "N", AT(top_k), "sample among the N likeliest; 0: all" },
+    { "top-p", REAL, 0, 1, "X", AT(top_p),
+      "sample among the likeliest whose probabilities reach X" },
+    { "seed", UINT64, 0, 0, "N", AT(seed), "seed of all random numbers (default 0)" },
+    { "ignore-eos", FLAG, 0, 0, NULL, AT(ignore_eos), "go on behind a stop token" },
+    { "max-draft", INT, 1, 64, "K", AT(max_draft), "tokens drafted a round" },
+    { "memory", FLAG, 0, 0, NULL, AT(memory), "memory plan for --ctx and --kv" },
+    { "kernels", FLAG, 0, 0, NULL, AT(kernels), "every kernel of the table by itself" },
+    { "fill-random", FLAG, 0, 0, NULL, AT(fill_random), "fill the context with random ids" },
+    { "resume", FLAG, 0, 0, NULL, AT(resume), "go on where an interrupted run stopped" },
+    { "shape", PATH, 0, 0, "12b|FILE", AT(shape), "the real model's shape, or a config.json's" },
+    { "type", PATH, 0, 0, "TYPE", AT(type), "number format of the weights" },
+    { "plot", PATH, 0, 0, "F.svg", AT(plot), "picture of error against depth" },
+    { "out", PATH, 0, 0, "PATH", AT(out), "what is written" },
+    { "o", CHOICE, 0, 0, "md|csv|json", AT(format), "form of the table" },
+    { "json", FLAG, 0, 0, NULL, AT(json), "one JSON object on standard output" },
+};
+
+enum { TABLE_SIZE = sizeof table / sizeof table[0] };
+
+static const g4_command_row commands[] = {
+#define G4_CMD(name, usage, options, summary) { #name, usage, options, summary, cmd_##name },
+#include "harness/cmd.def"
+#undef G4_CMD
+    { NULL, NULL, NULL, NULL, NULL },
+};
+
+/* Commands of the format document; those without a row yet get a message of their own. */
+static const char *const planned[] = {
+    "info", "tokens", "dump", "compare", "verify", "generate", "quantize", "imatrix", "mtp",
+    "sensitivity", "perplexity", "kl", "eval", "bench", "serve", "synth",
+};
+
+const g4_option *g4_option_at(size_t i)
+{
+    return i < TABLE_SIZE ? &table[i] : NULL;
+}
+
+const char *g4_option_dashes(const g4_option *opt)
+{
+    return opt->name[1] ? "--" : "-";
+}
+
+const g4_command_row *g4_command_at(size_t i)
+{
+    return i + 1 < sizeof commands / sizeof commands[0] ? &commands[i] : NULL;
+}
+
+g4_status g4_command_find(const g4_command_row **row, const char *name, g4_err *err)
+{
+    for (size_t i = 0; (*row = g4_command_at(i)) != NULL; i++)
+        if (strcmp((*row)->name, name) == 0) return G4_OK;
+    for (size_t i = 0; i < sizeof planned / sizeof planned[0]; i++)
+        if (strcmp(planned[i], name) == 0)
+            return g4_fail(err, G4_EINPUT, "%s: not built yet (gemma4 help lists what is)", name);
+    return g4_fail(err, G4_EINPUT, "%.60s: no such command (gemma4 help lists them)", name);
+}
+
+/* The item of a row's option list that is called name; *len without its "!". */
+static const char *list_item(const char *list, const char *name, size_t name_len)
+{
+    while (*list) {
+        size_t len = strcspn(list, ",");
+        if (len >= name_len && strncmp(list, name, name_len) == 0 &&
+            (len == name_len || list[name_len] == '!' || list[name_len] == ':'))
+            return list;
+        list += len + (list[len] == ',');
+    }
+    return NULL;
+}
+
+int g4_command_takes(const g4_command_row *row, const char *option)
+{
+    size_t len = strlen(option);
+    const char *item = list_item(row->options, option, len);
+    return !item ? 0 : item[len] == '!' ? 2 : 1;
+}
+
+/* Positional arguments a command takes: "args:1+" -> 1 to G4_MAX_ARGS. */
+static void arg_range(const g4_command_row *row, int *min, int *max)
+{
+    const char *item = list_item(row->options, "args", 4);
+    *min = 0;
+    *max = item ? G4_MAX_ARGS : 0;
+    if (!item || item[4] != ':') return;
+    char *end;
+    *min = (int)strtol(item + 5, &end, 10);
+    *max = *end == '+' ? G4_MAX_ARGS : *end == '-' ? (int)strtol(end + 1, NULL, 10) : *min;
+}
+
+/* Decimal digits only, no sign, no blank.  1: fine, 0: not such a number. */
+static int parse_u64(const char *s, size_t len, uint64_t *out)
+{
+    uint64_t v = 0;
+    if (len == 0) return 0;
+    for (size_t i = 0; i < len; i++) {
+        if (s[i] < '0' || s[i] > '9') return 0;
+        if (__builtin_mul_overflow(v, (uint64_t)10, &v) ||
+            __builtin_add_overflow(v, (uint64_t)(s[i] - '0'), &v))
+            return 0;
+    }
+    *out = v;
+    return 1;
+}
+
+/* strtod without blanks, hexadecimal, nan and inf. */
+static int parse_real(const char *s, double *out)
+{
+    char *end;
+    if (!*s || s[strspn(s, "0123456789.eE+-")]) return 0;
+    *out = strtod(s, &end);
+    return *end == 0 && isfinite(*out);
+}
+
+g4_status g4_ids_parse(const char *text, g4_arena *arena, int32_t **ids, int64_t *count,
+                       g4_err *err)
+{
+    size_t n = 1;
+    for (const char *p = text; *p; p++) n += *p == ',';
+    if (arena && !(*ids = g4_arena_alloc(arena, n, sizeof **ids))) return g4_nomem(err, "--ids");
+    for (size_t i = 0; i < n; i++) {
+        size_t len = strcspn(text, ",");
+        uint64_t v;
+        if (!parse_u64(text, len, &v) || v > INT32_MAX)
+            return g4_fail(err, G4_EINPUT, "--ids: item %zu is '%.*s', expected a token id", i + 1,
+                           (int)(len < 40 ? len : 40), text);
+        if (arena) (*ids)[i] = (int32_t)v;
+        text += len + 1;
+    }
+    *count = (int64_t)n;
+    return G4_OK;
+}
+
+static g4_status bad_value(const g4_option *opt, const char *v, const char *want, g4_err *err)
+{
+    return g4_fail(err, G4_EINPUT, "%s%s %.60s: expected %s", g4_option_dashes(opt), opt->name,
+                   *v ? v : "''", want);
+}
+
+static g4_status check_list(const g4_option *opt, const char *v, g4_err *err)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789_-";
+    for (const char *p = v;; p++) {
+        size_t len = strspn(p, allowed);
+        if (len == 0 || (p[len] && p[len] != ',')) break;
+        p += len;
+        if (!*p) return G4_OK;
+    }
+    return bad_value(opt, v, "names separated by commas", err);
+}
+
+static g4_status store_number(const g4_option *opt, void *to, const char *v, g4_err *err)
+{
+    char want[96];
+    uint64_t u;
+    double d;
+    if (opt->kind == UINT64) {
+        if (!parse_u64(v, strlen(v), &u))
+            return bad_value(opt, v, "a whole number, 0 to 18446744073709551615", err);
+        memcpy(to, &u, sizeof u);
+    } else if (opt->kind == INT) {
+        snprintf(want, sizeof want, "a whole number, %.0f to %.0f", opt->min, opt->max);
+        if (!parse_u64(v, strlen(v), &u) || u < (uint64_t)opt->min || u > (uint64_t)opt->max)
+            return bad_value(opt, v, want, err);
+        int64_t i = (int64_t)u;
+        memcpy(to, &i, sizeof i);
+    } else {
+        snprintf(want, sizeof want, "a number, %g to %g", opt->min, opt->max);
+        if (!parse_real(v, &d) || !(d >= opt->min && d <= opt->max))
+            return bad_value(opt, v, want, err);
+        memcpy(to, &d, sizeof d);
+    }
+    return G4_OK;
+}
+
+static g4_status store_media(g4_options *o, const g4_option *opt, const char *v, g4_err *err)
+{
+    if (o->media_count == G4_MAX_MEDIA)
+        return g4_fail(err, G4_EINPUT, "--%s %.60s: more than %d media files", opt->name, v,
+                       (int)G4_MAX_MEDIA);
+    o->media[o->media_count++] = (g4_media_file){
+        .kind = opt->kind == IMAGE ? G4_MEDIA_IMAGE
+              : opt->kind == VIDEO ? G4_MEDIA_VIDEO : G4_MEDIA_AUDIO,
+        .path = v,
+    };
+    return G4_OK;
+}
+
+/* Is v one of "a|b|c"? */
+static int one_of(const char *choices, const char *v)
+{
+    size_t n = strlen(v);
+    for (const char *p = choices;; p++) {
+        size_t len = strcspn(p, "|");
+        if (len == n && strncmp(p, v, n) == 0) return 1;
+        p += len;
+        if (!*p) return 0;
+    }
+}
+
+static g4_status store(g4_options *o, const g4_option *opt, const char *v, g4_err *err)
+{
+    void *to = (char *)o + opt->at;
+    int64_t count;
+    uint64_t u = 0;
+    int on;
+    switch ((enum kind)opt->kind) {
+    case FLAG:
+        on = 1;
+        memcpy(to, &on, sizeof on);
+        return G4_OK;
+    case CHOICE:
+    case INT_CHOICE:
+    case ONOFF:
+        if (!one_of(opt->value, v)) return bad_value(opt, v, opt->value, err);
+        if (opt->kind == CHOICE) break;
+        on = strcmp(v, "on") == 0;
+        if (opt->kind == ONOFF) {
+            memcpy(to, &on, sizeof on);
+        } else {
+            (void)parse_u64(v, strlen(v), &u);
+            memcpy(to, &u, sizeof u);
+        }
+        return G4_OK;
+    case INT:
+    case UINT64:
+    case REAL:
+        return store_number(opt, to, v, err);
+    case LIST:
+        G4_TRY(check_list(opt, v, err));
+        break;
+    case IDS:
+        G4_TRY(g4_ids_parse(v, NULL, NULL, &count, err));
+        break;
+    case PATH:
+    case IMAGE:
+    case VIDEO:
+    case AUDIO:
+        if (!*v) return bad_value(opt, v, opt->value, err);
+        if (opt->kind != PATH) return store_media(o, opt, v, err);
+        break;
+    case TEXT:
+        break;
+    }
+    memcpy(to, &v, sizeof v);
+    return G4_OK;
+}
+
+/* "--name", "--name=value", "-o"; *value: behind "=" or NULL. */
+static const g4_option *option_find(const char *arg, const char **value)
+{
+    size_t dashes = arg[1] == '-' ? 2 : 1;
+    const char *name = arg + dashes;
+    size_t len = strcspn(name, "=");
+    *value = name[len] == '=' ? name + len + 1 : NULL;
+    for (size_t i = 0; i < TABLE_SIZE; i++)
+        if (strlen(table[i].name) == len && strncmp(table[i].name, name, len) == 0 &&
+            (len == 1) == (dashes == 1))
+            return &table[i];
+    return NULL;
+}
+
+/* One option at argv[*i]; *i is left on its last word. */
+static g4_status parse_option(g4_options *o, const g4_command_row *row, int argc, char **argv,
+                              int *i, uint8_t *seen, g4_err *err)
+{
+    const char *arg = argv[*i], *value, *ignore;
+    const g4_option *opt = option_find(arg, &value);
+    if (!opt) return g4_fail(err, G4_EINPUT, "%.60s: no such option (gemma4 help %s lists them)",
+                             arg, row->name);
+    const char *dashes = g4_option_dashes(opt);
+    if (!g4_command_takes(row, opt->name))
+        return g4_fail(err, G4_EINPUT, "%s%s: not an option of %s (gemma4 help %s lists them)",
+                       dashes, opt->name, row->name, row->name);
+    int media = opt->kind == IMAGE || opt->kind == VIDEO || opt->kind == AUDIO;
+    if (seen[opt - table] && !media)
+        return g4_fail(err, G4_EINPUT, "%s%s: given twice", dashes, opt->name);
+    seen[opt - table] = 1;
+    if (!opt->value) {
+        if (value) return g4_fail(err, G4_EINPUT, "%.60s: takes no value", arg);
+        return store(o, opt, NULL, err);
+    }
+    if (!value) {
+        /* `--model --json` is a forgotten value, not a folder called --json. */
+        const char *next = *i + 1 < argc ? argv[*i + 1] : NULL;
+        if (!next || (strncmp(next, "--", 2) == 0 && option_find(next, &ignore)))
+            return g4_fail(err, G4_EINPUT, "%s%s: its value (%s) is missing", dashes, opt->name,
+                           opt->value);
+        value = next;
+        ++*i;
+    }
+    return store(o, opt, value, err);
+}
+
+static void defaults(g4_options *o)
+{
+    *o = (g4_options){ .thinking = -1, .audio_limit = -1, .max_tokens = -1, .temperature = -1,
+                       .top_p = -1, .top_k = -1 };
+}
+
+/* What a whole command line must have. */
+static g4_status check_complete(const g4_options *o, const g4_command_row *row,
+                                const uint8_t *seen, g4_err *err)
+{
+    int min, max;
+    for (size_t i = 0; i < TABLE_SIZE; i++)
+        if (!seen[i] && g4_command_takes(row, table[i].name) == 2)
+            return g4_fail(err, G4_EINPUT, "%s: %s%s %s is missing", row->name,
+                           g4_option_dashes(&table[i]), table[i].name, table[i].value);
+    arg_range(row, &min, &max);
+    if (o->arg_count > max)
+        return g4_fail(err, G4_EINPUT, "%.60s: one argument too many; usage: gemma4 %s %s",
+                       o->args[max], row->name, row->usage);
+    if (o->arg_count < min)
+        return g4_fail(err, G4_EINPUT, "%s: %d file%s given, %d needed; usage: gemma4 %s %s",
+                       row->name, o->arg_count, o->arg_count == 1 ? "" : "s", min, row->name,
+                       row->usage);
+    return G4_OK;
+}
+
+static int is_help(const char *arg)
+{
+    return strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0;
+}
+
+g4_status g4_options_parse(g4_options *o, int argc, char **argv, g4_err *err)
+{
+    const g4_command_row *row;
+    uint8_t seen[TABLE_SIZE] = { 0 };
+    int only_args = 0;
+    defaults(o);
+    if (argc < 2)
+        return g4_fail(err, G4_EINPUT, "usage: gemma4 COMMAND [options]; gemma4 help lists them");
+    o->command = argv[1];
+    if (is_help(o->command)) {
+        o->command = "help";
+        return G4_OK;
+    }
+    if (o->command[0] == '-')
+        return g4_fail(err, G4_EINPUT, "%.60s: the command comes first (gemma4 help)", o->command);
+    G4_TRY(g4_command_find(&row, o->command, err));
+    for (int i = 2; i < argc; i++) {
+        const char *arg = argv[i];
+        if (!only_args && is_help(arg)) {
+            defaults(o);
+            o->args[o->arg_count++] = row->name;
+            o->command = "help";
+            return G4_OK;
+        }
+        if (!only_args && strcmp(arg, "--") == 0) {
+            only_args = 1;
+        } else if (!only_args && arg[0] == '-' && arg[1]) {
+            G4_TRY(parse_option(o, row, argc, argv, &i, seen, err));
+        } else {
+            if (o->arg_count == G4_MAX_ARGS)
+                return g4_fail(err, G4_EINPUT, "%.60s: more than %d arguments", arg,
+                               (int)G4_MAX_ARGS);
+            o->args[o->arg_count++] = arg;
+        }
+    }
+    return check_complete(o, row, seen, err);
+}
