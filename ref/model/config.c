@@ -254,10 +254,11 @@ static g4_status load_drafter(g4_config *c, const g4_json *root, g4_err *err)
     return G4_OK;
 }
 
-static g4_status load_root(g4_config *c, const g4_json *root, g4_arena *arena, g4_err *err)
+g4_status g4_config_parse(g4_config *c, const g4_json *root, g4_arena *arena, g4_err *err)
 {
     const char *type = "";
     g4_json text;
+    *c = (g4_config){ 0 };
     G4_TRY(g4_json_opt_str(root, "model_type", &type, err));
     c->is_drafter = strcmp(type, "gemma4_unified_assistant") == 0;
     if (!c->is_drafter && strcmp(type, "gemma4_unified") != 0)
@@ -277,12 +278,15 @@ static g4_status load_root(g4_config *c, const g4_json *root, g4_arena *arena, g
 g4_status g4_config_load(g4_config *c, const char *dir, g4_arena *arena, g4_err *err)
 {
     g4_json j;
-    *c = (g4_config){ 0 };
-    if (g4_path_kind(dir) != 2) return g4_fail(err, G4_EINPUT, "%s: no such model folder", dir);
+    int kind = g4_path_kind(dir);
+    if (kind == 1)
+        return g4_fail(err, G4_EINPUT, "%s: a file, expected a model folder (GGUF files are not "
+                       "read yet)", dir);
+    if (kind != 2) return g4_fail(err, G4_EINPUT, "%s: no such model folder", dir);
     char *path = g4_arena_printf(arena, "%s/config.json", dir);
     if (!path) return g4_nomem(err, dir);
     G4_TRY(g4_json_load(&j, path, MAX_CONFIG_BYTES, err));
-    g4_status s = load_root(c, &j, arena, err);
+    g4_status s = g4_config_parse(c, &j, arena, err);
     g4_json_free(&j);
     return s;
 }

@@ -15,6 +15,7 @@
 
 #include "ref/base/arena.h"
 #include "ref/base/err.h"
+#include "ref/base/json.h"
 
 #include <stdint.h>
 
@@ -70,6 +71,8 @@ static inline int g4_layer_has_v(const g4_config *c, int64_t l)
 
 /* Reads dir/config.json.  Errors: G4_EINPUT naming the field. */
 g4_status g4_config_load(g4_config *c, const char *dir, g4_arena *arena, g4_err *err);
+/* The same from a config.json that is in memory. */
+g4_status g4_config_parse(g4_config *c, const g4_json *root, g4_arena *arena, g4_err *err);
 
 /* What generation_config.json says; all optional in it. */
 typedef struct g4_generation {
