@@ -62,7 +62,7 @@ g4_status g4_file_read(const char *path, size_t max_bytes, uint8_t **data, size_
                        g4_err *err)
 {
     int fd;
-    size_t want, got = 0;
+    size_t want = 0, got = 0;
     *data = NULL;
     *size = 0;
     G4_TRY(open_regular(path, &fd, &want, err));
