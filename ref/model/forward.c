@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The whole forward pass; forward.h lists its steps. */
+#include "ref/model/forward.h"
+
+#include "ref/model/embed.h"
+#include "ref/model/layer.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* Rows, angles and visible keys of all items, one behind the other. */
+static void enter(g4_engine *e, const g4_batch *b)
+{
+    const g4_config *c = &e->model->config;
+    int64_t D = c->hidden_size, at = 0;
+    for (int i = 0; i < b->count; i++) {
+        const g4_item *it = &b->items[i];
+        for (int64_t t = 0; t < it->n; t++) {
+            int64_t index = it->session->n + t;
+            g4_span block = it->blocks && c->bidirectional_vision ? it->blocks[t]
+                                                                  : (g4_span){ index, index };
+            if (it->soft && it->soft[t])
+                memcpy(e->x + (at + t) * D, it->soft[t], (size_t)D * sizeof(float));
+            else
+                g4_embed_token(e->model, e->x + (at + t) * D, it->ids[t]);
+            for (int kind = 0; kind < 2; kind++)
+                e->keys[kind][at + t] =
+                    g4_mask_keys(e->plan.mask, kind, c->sliding_window, index, block);
+        }
+        g4_angles(e, at, it->positions, it->n);
+        at += it->n;
+    }
+    g4_observe_rows(e, b, G4_TAP_embeddings, 0, D, e->x);
+}
+
+/* Logits of rows [row, row + n) of e->h into out [n][V]. */
+static void head(g4_engine *e, float *out, int64_t row, int64_t n)
+{
+    const g4_config *c = &e->model->config;
+    g4_linear(e, out, e->h + row * c->hidden_size, n, &e->model->embed_tokens);
+    if (c->final_logit_softcapping > 0.0)
+        g4_softcap(e, out, n * c->vocab_size, c->final_logit_softcapping);
+}
+
+/* An observer sees the logits of every row, tile by tile. */
+static void observe_logits(g4_engine *e, const g4_batch *b)
+{
+    int64_t V = e->model->config.vocab_size, at = 0;
+    for (int i = 0; i < b->count; i++) {
+        const g4_item *it = &b->items[i];
+        for (int64_t t = 0; t < it->n;) {
+            int64_t n = it->n - t < e->plan.logit_rows ? it->n - t : e->plan.logit_rows;
+            head(e, e->logits, at + t, n);
+            g4_observe(e, G4_TAP_logits, i, 0, it->session->n + t, n, V, e->logits);
+            t += n;
+        }
+        at += it->n;
+    }
+}
+
+static void leave(g4_engine *e, const g4_batch *b)
+{
+    const g4_config *c = &e->model->config;
+    int64_t D = c->hidden_size, end = 0;
+    g4_rmsnorm(e, e->h, e->x, e->model->norm, b->rows, D, c->rms_norm_eps);
+    g4_observe_rows(e, b, G4_TAP_norm, 0, D, e->h);
+    if (e->tap) observe_logits(e, b);
+    for (int i = 0; i < b->count; i++) {
+        const g4_item *it = &b->items[i];
+        end += it->n;
+        int64_t first = end - it->logit_rows;
+        if (it->logits) head(e, it->logits, first, it->logit_rows);
+        if (it->hidden)
+            memcpy(it->hidden, e->h + first * D, (size_t)(it->logit_rows * D) * sizeof(float));
+    }
+}
+
+void g4_forward(g4_engine *e, const g4_item *items, int count)
+{
+    g4_batch b = { items, count, 0 };
+    for (int i = 0; i < count; i++) {
+        assert(items[i].logit_rows <= items[i].n);
+        assert(items[i].session->n + items[i].n <= items[i].session->ctx);
+        b.rows += items[i].n;
+    }
+    assert(b.rows <= e->plan.rows);
+    enter(e, &b);
+    for (int64_t l = 0; l < e->model->config.num_hidden_layers; l++) g4_layer_forward(e, &b, l);
+    leave(e, &b);
+    for (int i = 0; i < count; i++) {
+        g4_session *s = items[i].session;
+        s->n += items[i].n;
+        s->reach = s->n;
+        s->next_position = items[i].positions[items[i].n - 1] + 1;
+    }
+}
