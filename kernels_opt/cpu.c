@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels_opt/cpu.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    unsigned isa;
+} names[] = {
+    { "c", G4_ISA_c },
+    { "avx2", G4_ISA_avx2 },
+    { "avx512", G4_ISA_avx512 },
+    { "neon", G4_ISA_neon },
+};
+
+enum { NAMES = sizeof names / sizeof *names };
+
+#if defined(__x86_64__)
+
+#include <cpuid.h>
+
+/* Which register files the operating system saves at a context switch: XCR0,
+ * bits 1, 2 xmm and ymm; 5, 6, 7 mask registers and zmm. */
+static uint64_t saved_state(void)
+{
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (uint64_t)high << 32 | low;
+}
+
+unsigned g4_cpu_isas(void)
+{
+    enum { YMM = 0x6, ZMM = 0xe6 };
+    unsigned a, b, c, d, b7, c7, d7, isas = G4_ISA_c;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return isas;
+    if (!(c & bit_OSXSAVE) || !__get_cpuid_count(7, 0, &a, &b7, &c7, &d7)) return isas;
+    uint64_t saved = saved_state();
+    const unsigned avx2_1 = bit_AVX | bit_FMA | bit_F16C;
+    const unsigned avx512_7 = bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ;
+    if ((c & avx2_1) != avx2_1 || !(b7 & bit_AVX2) || (saved & YMM) != YMM) return isas;
+    isas |= G4_ISA_avx2;
+    if ((b7 & avx512_7) == avx512_7 && (saved & ZMM) == ZMM) isas |= G4_ISA_avx512;
+    return isas;
+}
+
+#elif defined(__aarch64__)
+
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+
+unsigned g4_cpu_isas(void)
+{
+    return G4_ISA_c | (getauxval(AT_HWCAP) & HWCAP_ASIMD ? G4_ISA_neon : 0u);
+}
+
+#else
+
+unsigned g4_cpu_isas(void)
+{
+    return G4_ISA_c;
+}
+
+#endif
+
+const char *g4_isa_print(char text[G4_ISA_TEXT], unsigned isas)
+{
+    size_t at = 0;
+    for (int i = 0; i < NAMES; i++) {   /* all names together have 20 letters: they fit */
+        if (!(isas & names[i].isa)) continue;
+        if (at) text[at++] = ',';
+        size_t n = strlen(names[i].name);
+        memcpy(text + at, names[i].name, n);
+        at += n;
+    }
+    text[at] = 0;
+    return text;
+}
+
+g4_status g4_isa_parse(unsigned *isas, const char *list, g4_err *err)
+{
+    unsigned have = g4_cpu_isas(), want = 0;
+    char all[G4_ISA_TEXT];
+    for (const char *p = list; p;) {
+        size_t n = strcspn(p, ",");
+        unsigned isa = 0;
+        for (int i = 0; i < NAMES; i++)
+            if (strlen(names[i].name) == n && memcmp(names[i].name, p, n) == 0)
+                isa = names[i].isa;
+        if (!isa)
+            return g4_fail(err, G4_EINPUT, "--isa %s: unknown name '%.*s' (known: %s)", list,
+                           n > 40 ? 40 : (int)n, p, g4_isa_print(all, G4_ISA_ALL));
+        if (!(isa & have))
+            return g4_fail(err, G4_EINPUT, "--isa %s: this CPU has no '%.*s' (it has: %s)", list,
+                           (int)n, p, g4_isa_print(all, have));
+        want |= isa;
+        p = p[n] ? p + n + 1 : NULL;
+    }
+    *isas = list ? want : have;
+    return G4_OK;
+}

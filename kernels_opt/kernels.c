@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels_opt/kernels.h"
+
+#include "kernels_opt/lanes.h"
+
+#include <stddef.h>
+
+/* Every put also widens linear_scratch: an op table may mix kernels and definitions. */
+#define G4_KERNEL(op, slot, dtype, isa)                      \
+    static void put_##op##_##dtype##_##isa(g4_ops *ops)      \
+    {                                                        \
+        ops->op slot = g4_##op##_##dtype##_##isa;            \
+        ops->linear_scratch = g4_linear_scratch_opt;         \
+    }
+#include "kernels_opt/kernels.def"
+#undef G4_KERNEL
+
+static const g4_kernel table[] = {
+#define G4_KERNEL(op, slot, dtype, isa) \
+    { #op, #dtype, G4_ISA_##isa, put_##op##_##dtype##_##isa },
+#include "kernels_opt/kernels.def"
+#undef G4_KERNEL
+    { NULL, NULL, 0, NULL },   /* an architecture without kernels has this row only */
+};
+
+const g4_kernel *g4_kernels(int *count)
+{
+    *count = (int)(sizeof table / sizeof *table) - 1;
+    return table;
+}
+
+g4_status g4_ops_select(g4_ops *ops, unsigned isas, g4_err *err)
+{
+    char text[G4_ISA_TEXT];
+    unsigned lacking = isas & ~g4_cpu_isas();
+    if (lacking)
+        return g4_fail(err, G4_EINPUT, "this CPU has no %s", g4_isa_print(text, lacking));
+    *ops = g4_ops_ref();
+    for (const g4_kernel *k = table; k->op; k++)
+        if (k->isa & isas) k->put(ops);
+    return G4_OK;
+}
+
+int64_t g4_linear_scratch_opt(int64_t cols, int64_t tokens)
+{
+    int64_t ref = g4_ops_ref().linear_scratch(cols, tokens);
+    int64_t tile = g4_tile_scratch(cols, tokens);
+    return tile > ref ? tile : ref;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The vector of c/linear.h and c/attend.h as one zmm register: all 16 lanes. */
+#ifndef G4_KERNELS_VEC_AVX512_H
+#define G4_KERNELS_VEC_AVX512_H
+
+#include "kernels_opt/x86/fold_x86.h"
+
+#define G4_VEC_WIDE   /* 8 tokens fit in c/direct.h */
+
+enum {
+    VEC = 16,        /* floats a vector */
+    TILE_R = 4,      /* rows x tokens of a register tile: 24 of 32 registers */
+    TILE_T = 6,
+    REG_ACCS = 24,   /* accumulators of the other kernels */
+};
+
+typedef __m512 vec;
+
+G4_INLINE vec vec_zero(void) { return _mm512_setzero_ps(); }
+G4_INLINE vec vec_set1(float f) { return _mm512_set1_ps(f); }
+G4_INLINE vec vec_load(const void *p) { return _mm512_loadu_ps(p); }
+G4_INLINE void vec_store(float *p, vec v) { _mm512_storeu_ps(p, v); }
+G4_INLINE vec vec_add(vec a, vec b) { return _mm512_add_ps(a, b); }
+G4_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
+
+G4_INLINE vec vec_bf16(const void *p)
+{
+    __m512i h = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(h, 16));
+}
+
+G4_INLINE vec vec_f16(const void *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256(p));
+}
+
+#endif
