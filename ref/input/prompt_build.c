@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Steps: 1 read the media into tensors, 2 write the expanded text, 3 encode it,
+ * 4 derive types from ids and check the whole. */
+#include "ref/input/prompt_build.h"
+
+#include "ref/input/audio.h"
+#include "ref/input/image.h"
+#include "ref/input/resize.h"
+#include "ref/input/video.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { KINDS = 4, MAX_LIMIT = 24 * 3600 };
+
+/* What users write; Transformers' tokens of the same spelling. */
+static const char *const placeholder[KINDS] = { "", "<|image|>", "<|video|>", "<|audio|>" };
+static const char *const option[KINDS] = { "", "--image", "--video", "--audio" };
+
+typedef struct item {            /* one medium, in its kind's order */
+    int64_t first, count;        /* images, clips: count soft tokens; video: its frames */
+} item;
+
+typedef struct build {
+    const g4_request *r;
+    const g4_processor *proc;
+    const g4_tokenizer *t;
+    g4_arena *arena;
+    g4_prompt *p;
+    const char *warning;
+    item *items;                 /* [media_count] */
+    g4_video *videos;            /* [media_count]; filled for videos */
+    int64_t *frame_tokens;       /* [frames.count] */
+    g4_clip *clips;              /* [media_count]; samples freed at the end */
+    char *text;                  /* the expanded text, malloc'ed */
+    size_t len, capacity;
+} build;
+
+/* -------------------------------------------------------------- the media */
+
+static g4_status warn(build *b, const char *text, g4_err *err)
+{
+    if (!text) return g4_nomem(err, "a warning");
+    if (b->warning) text = g4_arena_printf(b->arena, "%s; %s", b->warning, text);
+    b->warning = text;
+    return text ? G4_OK : g4_nomem(err, "a warning");
+}
+
+static g4_status alloc_patches(build *b, g4_patches *to, int64_t count, int64_t budget,
+                               const g4_visual *v, g4_err *err)
+{
+    size_t side = (size_t)g4_visual_side(v), row = side * side * 3 * sizeof(float), bytes;
+    if (count == 0) return G4_OK;
+    to->count = count;
+    to->budget = budget;
+    to->patch = (int64_t)(side * side * 3);
+    if (__builtin_mul_overflow(row, (size_t)budget, &bytes)) return g4_nomem(err, "pixels");
+    to->pixels = g4_arena_alloc(b->arena, (size_t)count, bytes);
+    to->positions = g4_arena_alloc(b->arena, (size_t)count, (size_t)budget * 2 * sizeof(int32_t));
+    return to->pixels && to->positions ? G4_OK : g4_nomem(err, "pixels");
+}
+
+/* Reads a picture into row `at`; a video's frames must agree in size, which
+ * width and height (0: not known yet) keep. */
+static g4_status load_picture(g4_patches *to, int64_t at, const char *path, const g4_visual *v,
+                              int64_t *width, int64_t *height, int64_t *tokens, g4_err *err)
+{
+    g4_image im;
+    G4_TRY(g4_image_read(&im, path, err));
+    g4_status s = G4_OK;
+    if (*width && (im.width != *width || im.height != *height))
+        s = g4_fail(err, G4_EINPUT, "%s: a frame of %lld x %lld pixels in a video of %lld x %lld",
+                    path, (long long)im.width, (long long)im.height, (long long)*width,
+                    (long long)*height);
+    *width = im.width;
+    *height = im.height;
+    if (s == G4_OK)
+        s = g4_image_patches(&im, v, to->budget, to->pixels + at * to->budget * to->patch,
+                             to->positions + at * to->budget * 2, tokens, err);
+    g4_image_free(&im);
+    return s;
+}
+
+static g4_status load_images(build *b, int64_t count, g4_err *err)
+{
+    int64_t budget = b->r->image_tokens ? b->r->image_tokens : b->proc->image.max_soft_tokens;
+    int64_t at = 0;
+    if (!g4_budget_valid(budget))
+        return g4_fail(err, G4_EINPUT, "--image-tokens: %lld, expected 70, 140, 280, 560 or 1120",
+                       (long long)budget);
+    G4_TRY(alloc_patches(b, &b->p->images, count, budget, &b->proc->image, err));
+    for (size_t i = 0; i < b->r->media_count; i++) {
+        int64_t width = 0, height = 0;
+        if (b->r->media[i].kind != G4_IMAGE) continue;
+        b->items[i].first = at;
+        G4_TRY(load_picture(&b->p->images, at++, b->r->media[i].path, &b->proc->image, &width,
+                            &height, &b->items[i].count, err));
+    }
+    return G4_OK;
+}
+
+static g4_status list_videos(build *b, int64_t count, int64_t *frames, g4_err *err)
+{
+    int64_t k = 0;
+    *frames = 0;
+    b->p->videos = count;
+    b->p->num_frames_per_video =
+        g4_arena_alloc(b->arena, (size_t)count, sizeof *b->p->num_frames_per_video);
+    if (!b->p->num_frames_per_video) return g4_nomem(err, "videos");
+    for (size_t i = 0; i < b->r->media_count; i++) {
+        if (b->r->media[i].kind != G4_VIDEO) continue;
+        g4_video *v = &b->videos[i];
+        G4_TRY(g4_video_list(v, b->r->media[i].path, b->arena, err));
+        if (v->count < v->total)
+            G4_TRY(warn(b, g4_arena_printf(b->arena, "%s: %lld frames, cut to the first %lld",
+                                           b->r->media[i].path, (long long)v->total,
+                                           (long long)v->count), err));
+        b->items[i] = (item){ .first = *frames, .count = v->count };
+        b->p->num_frames_per_video[k++] = (int32_t)v->count;
+        *frames += v->count;
+    }
+    return G4_OK;
+}
+
+static g4_status load_videos(build *b, int64_t count, g4_err *err)
+{
+    int64_t frames = 0;
+    if (count == 0) return G4_OK;
+    G4_TRY(list_videos(b, count, &frames, err));
+    G4_TRY(alloc_patches(b, &b->p->frames, frames, b->proc->video.max_soft_tokens,
+                         &b->proc->video, err));
+    b->frame_tokens = g4_arena_alloc(b->arena, (size_t)frames, sizeof *b->frame_tokens);
+    if (!b->frame_tokens) return g4_nomem(err, "videos");
+    for (size_t i = 0; i < b->r->media_count; i++) {
+        int64_t width = 0, height = 0;
+        for (int64_t f = 0; f < b->videos[i].count; f++) {
+            int64_t at = b->items[i].first + f;
+            G4_TRY(load_picture(&b->p->frames, at, b->videos[i].paths[f], &b->proc->video, &width,
+                                &height, &b->frame_tokens[at], err));
+        }
+    }
+    return G4_OK;
+}
+
+/* Samples that --audio-limit, or else the model's count of frames, allows. */
+static g4_status sample_limit(const build *b, int64_t *samples, g4_err *err)
+{
+    double limit = b->r->audio_limit;
+    *samples = b->proc->audio_seq_length * b->proc->audio_samples_per_token;
+    if (limit < 0) return G4_OK;
+    if (!(limit <= MAX_LIMIT) || limit * (double)b->proc->sampling_rate < 1)
+        return g4_fail(err, G4_EINPUT, "--audio-limit: %g seconds, expected at most %d and at"
+                       " least one sample", limit, (int)MAX_LIMIT);
+    *samples = (int64_t)(limit * (double)b->proc->sampling_rate);
+    return G4_OK;
+}
+
+/* All clips, padded to the longest: [clips][clip_frames][A] and the mask. */
+static g4_status stack_clips(build *b, int64_t count, g4_err *err)
+{
+    g4_prompt *p = b->p;
+    int64_t a = b->proc->audio_samples_per_token, most = 0, at = 0;
+    size_t bytes;
+    for (size_t i = 0; i < b->r->media_count; i++) {
+        if (b->r->media[i].kind != G4_AUDIO) continue;
+        b->items[i].first = at++;
+        b->items[i].count = (b->clips[i].count - 1) / a + 1;
+        if (b->items[i].count > most) most = b->items[i].count;
+    }
+    p->clips = count;
+    p->clip_frames = most;
+    p->frame = a;
+    if (__builtin_mul_overflow((size_t)most, (size_t)a * sizeof(float), &bytes))
+        return g4_nomem(err, "audio");
+    p->input_features = g4_arena_alloc(b->arena, (size_t)count, bytes);
+    p->input_features_mask = g4_arena_alloc(b->arena, (size_t)count, (size_t)most);
+    if (!p->input_features || !p->input_features_mask) return g4_nomem(err, "audio");
+    for (size_t i = 0; i < b->r->media_count; i++) {
+        if (b->r->media[i].kind != G4_AUDIO) continue;
+        float *to = p->input_features + b->items[i].first * most * a;
+        /* The clip's own last frame ends in zeros (the arena's), frames behind
+         * it in padding_value; the mask leaves the latter out. */
+        memcpy(to, b->clips[i].samples, (size_t)b->clips[i].count * sizeof *to);
+        for (int64_t k = b->items[i].count * a; k < most * a; k++)
+            to[k] = (float)b->proc->padding_value;
+        memset(p->input_features_mask + b->items[i].first * most, 1, (size_t)b->items[i].count);
+    }
+    return G4_OK;
+}
+
+static g4_status load_audio(build *b, int64_t count, g4_err *err)
+{
+    int64_t limit, rate = b->proc->sampling_rate;
+    if (count == 0) return G4_OK;
+    G4_TRY(sample_limit(b, &limit, err));
+    for (size_t i = 0; i < b->r->media_count; i++) {
+        const char *path = b->r->media[i].path;
+        g4_clip *c = &b->clips[i];
+        if (b->r->media[i].kind != G4_AUDIO) continue;
+        G4_TRY(g4_audio_read(c, path, rate, limit, err));
+        if (c->count < c->total)
+            G4_TRY(warn(b, g4_arena_printf(b->arena, "%s: %.2f s long, cut to the first %.2f s",
+                                           path, (double)c->total / (double)rate,
+                                           (double)c->count / (double)rate), err));
+    }
+    return stack_clips(b, count, err);
+}
+
+static g4_status load_media(build *b, g4_err *err)
+{
+    int64_t count[KINDS] = { 0 };
+    size_t n = b->r->media_count;
+    for (size_t i = 0; i < n; i++) {
+        int kind = b->r->media[i].kind;
+        int known = kind == G4_AUDIO ? b->proc->has_audio : b->proc->has_vision;
+        if (!known)
+            return g4_fail(err, G4_EINPUT, "%s: the model takes no %s (config.json has no %s)",
+                           b->r->media[i].path, option[kind] + 2,
+                           kind == G4_AUDIO ? "audio_config" : "vision_config");
+        count[kind]++;
+    }
+    b->items = g4_arena_alloc(b->arena, n, sizeof *b->items);
+    b->videos = g4_arena_alloc(b->arena, n, sizeof *b->videos);
+    b->clips = g4_arena_alloc(b->arena, n, sizeof *b->clips);
+    if (!b->items || !b->videos || !b->clips) return g4_nomem(err, "media");
+    G4_TRY(load_images(b, count[G4_IMAGE], err));
+    G4_TRY(load_videos(b, count[G4_VIDEO], err));
+    return load_audio(b, count[G4_AUDIO], err);
+}
+
+/* --------------------------------------------------------------- the text */
+
+static g4_status put(build *b, const char *s, size_t len, g4_err *err)
+{
+    size_t need;
+    if (len == 0) return G4_OK;
+    if (__builtin_add_overflow(b->len, len, &need)) return g4_nomem(err, "the prompt");
+    if (need > b->capacity) {
+        size_t more;
+        if (__builtin_mul_overflow(need, (size_t)2, &more)) return g4_nomem(err, "the prompt");
+        char *p = realloc(b->text, more);
+        if (!p) return g4_nomem(err, "the prompt");
+        b->text = p;
+        b->capacity = more;
+    }
+    memcpy(b->text + b->len, s, len);
+    b->len = need;
+    return G4_OK;
+}
+
+/* The token of an id, n times; ids are config.json's, spellings tokenizer.json's. */
+static g4_status put_token(build *b, int64_t id, int64_t n, g4_err *err)
+{
+    size_t len = 0;
+    const char *s = id <= INT32_MAX ? g4_tokenizer_text(b->t, (int32_t)id, &len) : NULL;
+    if (!s || len == 0)
+        return g4_fail(err, G4_EINPUT, "tokenizer.json: no token %lld, which config.json uses for"
+                       " media", (long long)id);
+    for (int64_t i = 0; i < n; i++) G4_TRY(put(b, s, len, err));
+    return G4_OK;
+}
+
+static g4_status put_video(build *b, size_t i, g4_err *err)
+{
+    const g4_processor *c = b->proc;
+    const g4_video *v = &b->videos[i];
+    for (int64_t f = 0; f < v->count; f++) {
+        int minutes = (int)floor(v->seconds[f] / 60);
+        int seconds = (int)fmod(v->seconds[f], 60);
+        const char *time = g4_arena_printf(b->arena, "%s%02d:%02d ", f ? " " : "", minutes,
+                                           seconds);
+        if (!time) return g4_nomem(err, "the prompt");
+        G4_TRY(put(b, time, strlen(time), err));
+        G4_TRY(put_token(b, c->boi_token_id, 1, err));
+        G4_TRY(put_token(b, c->video_token_id, b->frame_tokens[b->items[i].first + f], err));
+        G4_TRY(put_token(b, c->eoi_token_id, 1, err));
+    }
+    return G4_OK;
+}
+
+static g4_status put_media(build *b, size_t i, g4_err *err)
+{
+    const g4_processor *c = b->proc;
+    int kind = b->r->media[i].kind;
+    if (kind == G4_VIDEO) return put_video(b, i, err);
+    int audio = kind == G4_AUDIO;
+    G4_TRY(put_token(b, audio ? c->boa_token_id : c->boi_token_id, 1, err));
+    G4_TRY(put_token(b, audio ? c->audio_token_id : c->image_token_id, b->items[i].count, err));
+    return put_token(b, audio ? c->eoa_token_id : c->eoi_token_id, 1, err);
+}
+
+/* Which placeholder starts at s?  0: none. */
+static int placeholder_at(const char *s, size_t len)
+{
+    for (int k = G4_IMAGE; k < KINDS; k++) {
+        size_t n = strlen(placeholder[k]);
+        if (len >= n && memcmp(s, placeholder[k], n) == 0) return k;
+    }
+    return 0;
+}
+
+size_t g4_prompt_placeholders(const char *text, size_t len, int kind)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < len; i++) found += placeholder_at(text + i, len - i) == kind;
+    return found;
+}
+
+/* Index of the kind's next medium from i on; media_count: none. */
+static size_t next_of_kind(const g4_request *r, size_t i, int kind)
+{
+    while (i < r->media_count && r->media[i].kind != kind) i++;
+    return i;
+}
+
+/* Media beyond their kind's placeholders, in order, behind a leading <bos>. */
+static g4_status put_unplaced(build *b, size_t *skip, g4_err *err)
+{
+    const g4_request *r = b->r;
+    size_t places[KINDS], bos_len = 0;
+    int32_t bos_id = g4_tokenizer_bos(b->t);
+    const char *bos = bos_id >= 0 ? g4_tokenizer_text(b->t, bos_id, &bos_len) : NULL;
+    *skip = bos && r->len >= bos_len && memcmp(r->text, bos, bos_len) == 0 ? bos_len : 0;
+    G4_TRY(put(b, r->text, *skip, err));
+    for (int k = G4_IMAGE; k < KINDS; k++) places[k] = g4_prompt_placeholders(r->text, r->len, k);
+    for (size_t i = 0; i < r->media_count; i++) {
+        if (places[r->media[i].kind] > 0) places[r->media[i].kind]--;
+        else G4_TRY(put_media(b, i, err));
+    }
+    return G4_OK;
+}
+
+static g4_status expand(build *b, g4_err *err)
+{
+    const g4_request *r = b->r;
+    size_t at, from, next[KINDS] = { 0 };
+    G4_TRY(put_unplaced(b, &at, err));
+    for (from = at; at < r->len;) {
+        int kind = placeholder_at(r->text + at, r->len - at);
+        if (!kind) {
+            at++;
+            continue;
+        }
+        size_t i = next_of_kind(r, next[kind], kind);
+        if (i == r->media_count)
+            return g4_fail(err, G4_EINPUT, "prompt: %zu %s in the text, more than there are %s",
+                           g4_prompt_placeholders(r->text, r->len, kind), placeholder[kind],
+                           option[kind]);
+        next[kind] = i + 1;
+        G4_TRY(put(b, r->text + from, at - from, err));
+        G4_TRY(put_media(b, i, err));
+        from = at += strlen(placeholder[kind]);
+    }
+    return put(b, r->text + from, r->len - from, err);
+}
+
+/* ------------------------------------------------------------- the tokens */
+
+static g4_status fill_tokens(build *b, const g4_ids *ids, g4_err *err)
+{
+    g4_prompt *p = b->p;
+    size_t n = ids->count;
+    if (n > INT32_MAX) return g4_fail(err, G4_EINPUT, "prompt: %zu tokens", n);
+    p->n = (int64_t)n;
+    p->ids = g4_arena_alloc(b->arena, n, sizeof *p->ids);
+    p->positions = g4_arena_alloc(b->arena, n, sizeof *p->positions);
+    p->types = g4_arena_alloc(b->arena, n, sizeof *p->types);
+    if (!p->ids || !p->positions || !p->types) return g4_nomem(err, "the prompt");
+    for (size_t t = 0; t < n; t++) {
+        int32_t id = ids->ids[t];
+        p->ids[t] = id;
+        p->positions[t] = (int32_t)t;
+        p->types[t] = id == b->proc->image_token_id   ? G4_IMAGE
+                      : id == b->proc->video_token_id ? G4_VIDEO
+                      : id == b->proc->audio_token_id ? G4_AUDIO
+                                                      : G4_TEXT;
+    }
+    return G4_OK;
+}
+
+static g4_status run(build *b, g4_err *err)
+{
+    g4_ids ids = { NULL, 0, 0 };
+    int64_t side = g4_visual_side(&b->proc->image);
+    G4_TRY(load_media(b, err));
+    G4_TRY(expand(b, err));
+    g4_status s = g4_tokenizer_encode_bos(b->t, b->text ? b->text : "", b->len, b->r->bos, &ids,
+                                          err);
+    if (s == G4_OK) s = fill_tokens(b, &ids, err);
+    g4_ids_free(&ids);
+    G4_TRY(s);
+    return g4_prompt_check(b->p, "prompt", b->proc->vocab_size, b->proc->mm_posemb_size,
+                           side * side * 3, b->proc->audio_samples_per_token, err);
+}
+
+g4_status g4_prompt_build(g4_prompt *p, const g4_request *r, const g4_processor *proc,
+                          const g4_tokenizer *t, g4_arena *arena, const char **warning,
+                          g4_err *err)
+{
+    build b = { .r = r, .proc = proc, .t = t, .arena = arena, .p = p };
+    memset(p, 0, sizeof *p);
+    g4_status s = run(&b, err);
+    free(b.text);
+    for (size_t i = 0; b.clips && i < r->media_count; i++) g4_clip_free(&b.clips[i]);
+    if (warning) *warning = b.warning;
+    return s;
+}
