@@ -62,10 +62,11 @@ g4_status g4_tokenizer_decode(const g4_tokenizer *t, const int32_t *ids, size_t 
  * character is not known to be one before its last byte is. */
 typedef struct g4_detok {
     const g4_tokenizer *t;
-    int skip_special;
-    size_t run;                     /* bytes of the open run: at the end of buf */
-    char *buf;                      /* malloc'ed */
-    size_t size, capacity, given;   /* given: bytes of buf handed out by the last call */
+    int skip_special, begun;        /* begun: a token has come */
+    uint8_t *run;                   /* malloc'ed: bytes of the open run */
+    size_t run_size, run_capacity;
+    char *buf;                      /* malloc'ed: what the last call gave */
+    size_t size, capacity;
 } g4_detok;
 
 void g4_detok_init(g4_detok *d, const g4_tokenizer *t, int skip_special);
