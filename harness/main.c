@@ -3,7 +3,7 @@
  * the only place that turns an error into a line on stderr and an exit code:
  *   0 done and held    1 ran but fell short    2 bad input, usage or I/O
  * Standard output is part of the result: if it cannot be written, that is 2. */
-#include "harness/fault.h"
+#include "harness/sigbus.h"
 #include "harness/options.h"
 #include "harness/text.h"
 
@@ -51,7 +51,7 @@ int main(int argc, char **argv)
     g4_err err = { G4_OK, "" };
     occupy_std_fds();
     setlocale(LC_ALL, "C");
-    g4_fault_install();
+    g4_sigbus_install();
     int code = run(argc, argv, &err);
     if (code == 2) {
         (void)fflush(stdout);   /* what there is, before the reason why there is no more */

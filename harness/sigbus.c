@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Only async-signal-safe calls: open, read, write, _exit.  The name of the file
  * comes from /proc/self/maps, so that no table of mappings has to be global. */
-#include "harness/fault.h"
+#include "harness/sigbus.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -82,7 +82,7 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
     _exit(2);
 }
 
-void g4_fault_install(void)
+void g4_sigbus_install(void)
 {
     struct sigaction sa;
     memset(&sa, 0, sizeof sa);

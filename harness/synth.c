@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Steps: 1. read and check the shape; 2. list tensors, ask whether the disk has
+ * room; 3. write everything into OUT.tmp.XXXXXX; 4. rename it to OUT. */
+#include "harness/synth.h"
+
+#include "harness/text.h"
+#include "ref/base/map.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MAX_CONFIG_BYTES = 1 << 20, BLOCK = 1 << 20, GRAIN = 1 << 15, HEADER_ALIGN = 8 };
+static const uint64_t default_shard = 5000000000u;
+
+static const g4_synth_type types[] = {
+    { "bf16", "BF16", "bfloat16", 2 },
+    { "f16", "F16", "float16", 2 },
+    { "f32", "F32", "float32", 4 },
+};
+
+/* One checkpoint folder to be: the backbone, or the drafter. */
+typedef struct part {
+    const char *source;       /* where its config.json came from, for messages */
+    g4_json json;
+    g4_config config;
+    g4_shape shape;
+} part;
+
+typedef struct job {
+    const g4_synth *s;
+    const g4_synth_type *type;
+    g4_arena arena;
+    part part[2];
+    int parts;
+    char *out, *temp;         /* out without trailing slashes */
+    g4_par *par;
+    void *block;              /* BLOCK values */
+    uint64_t total, done;     /* bytes of tensors */
+    struct timespec start;
+    double reported;          /* seconds after start */
+} job;
+
+static double seconds_since(const struct timespec *start)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)(now.tv_sec - start->tv_sec) + 1e-9 * (double)(now.tv_nsec - start->tv_nsec);
+}
+
+/* A line every ten seconds; nothing for what is done sooner. */
+static void report(job *j)
+{
+    char done[32], total[32], rate[32];
+    double t = seconds_since(&j->start);
+    if (!j->s->progress || t - j->reported < 10) return;
+    j->reported = t;
+    fprintf(j->s->progress, "synth: %s of %s, %s/s\n", g4_text_bytes(done, sizeof done, j->done),
+            g4_text_bytes(total, sizeof total, j->total),
+            g4_text_bytes(rate, sizeof rate, (uint64_t)((double)j->done / t)));
+}
+
+/* The signals that end a run are blocked while the temporary folder exists, and
+ * looked for between blocks: no handler, no global flag. */
+static void ending_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGHUP);
+}
+
+static int interrupted(void)
+{
+    sigset_t pending, mine;
+    ending_signals(&mine);
+    if (sigpending(&pending) != 0) return 0;
+    return sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1 ||
+           sigismember(&pending, SIGHUP) == 1;
+}
+
+/* ---- 1. the shape ---- */
+
+static g4_status load_part(job *j, const char *source, const char *text, g4_err *err)
+{
+    part *p = &j->part[j->parts];
+    p->source = source;
+    if (text) G4_TRY(g4_json_parse(&p->json, source, text, strlen(text), err));
+    else G4_TRY(g4_json_load(&p->json, source, MAX_CONFIG_BYTES, err));
+    j->parts++;
+    G4_TRY(g4_config_parse(&p->config, &p->json, &j->arena, err));
+    if (json_object_set_new(p->json.root, "dtype", json_string(j->type->torch)) != 0)
+        return g4_nomem(err, source);
+    (void)json_object_del(p->json.root, "torch_dtype");   /* dtype's old name */
+    return g4_shape_list(&p->shape, &p->config, j->type->bytes, &j->arena, source, err);
+}
+
+/* DIR/config.json -> DIR/assistant/config.json, if there is one. */
+static g4_status load_beside(job *j, g4_err *err)
+{
+    const char *slash = strrchr(j->s->shape, '/');
+    int len = slash ? (int)(slash - j->s->shape) + 1 : 0;
+    char *path = g4_arena_printf(&j->arena, "%.*sassistant/config.json", len, j->s->shape);
+    if (!path) return g4_nomem(err, j->s->shape);
+    return g4_path_kind(path) == 1 ? load_part(j, path, NULL, err) : G4_OK;
+}
+
+static g4_status load_shape(job *j, g4_err *err)
+{
+    const char *backbone, *drafter;
+    if (g4_shape_named(j->s->shape, &backbone, &drafter)) {
+        G4_TRY(load_part(j, j->s->shape, backbone, err));
+        return load_part(j, j->s->shape, drafter, err);
+    }
+    if (g4_path_kind(j->s->shape) == 0)
+        return g4_fail(err, G4_EINPUT, "%s: neither a known shape (12b) nor a config.json",
+                       j->s->shape);
+    G4_TRY(load_part(j, j->s->shape, NULL, err));
+    return j->part[0].config.is_drafter ? G4_OK : load_beside(j, err);
+}
+
+static g4_status find_type(job *j, g4_err *err)
+{
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        if (strcmp(types[i].name, j->s->type) == 0) {
+            j->type = &types[i];
+            return G4_OK;
+        }
+    return g4_fail(err, G4_EINPUT, "--type %.40s: not available; available: bf16, f16, f32",
+                   j->s->type);
+}
+
+/* ---- 2. room and names ---- */
+
+static int folder_empty(const char *path)
+{
+    DIR *d = opendir(path);
+    struct dirent *e;
+    int empty = d != NULL;
+    while (d && (e = readdir(d)) != NULL)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) empty = 0;
+    if (d) closedir(d);
+    return empty;
+}
+
+static g4_status plan_out(job *j, g4_err *err)
+{
+    size_t len = strlen(j->s->out);
+    while (len > 1 && j->s->out[len - 1] == '/') len--;
+    j->out = g4_arena_strndup(&j->arena, j->s->out, len);
+    j->temp = j->out ? g4_arena_printf(&j->arena, "%s.tmp.XXXXXX", j->out) : NULL;
+    if (!j->temp) return g4_nomem(err, j->s->out);
+    struct stat st;
+    if (lstat(j->out, &st) == 0 && !(S_ISDIR(st.st_mode) && folder_empty(j->out)))
+        return g4_fail(err, G4_EINPUT, "%s: exists and is not an empty folder", j->out);
+    const char *slash = strrchr(j->out, '/');
+    char *parent = slash ? g4_arena_strndup(&j->arena, j->out, (size_t)(slash - j->out) + 1) : ".";
+    if (!parent) return g4_nomem(err, j->out);
+    struct statvfs fs;
+    if (statvfs(parent, &fs) != 0)
+        return g4_fail(err, G4_EIO, "%s: cannot create: %s", j->out, strerror(errno));
+    uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize;
+    char need[32], have[32];
+    if (room < j->total)
+        return g4_fail(err, G4_EIO, "%s: needs %s, the disk has %s", j->out,
+                       g4_text_bytes(need, sizeof need, j->total),
+                       g4_text_bytes(have, sizeof have, room));
+    return G4_OK;
+}
+
+/* ---- 3. files ---- */
+
+static g4_status write_text(job *j, const char *dir, const char *name, const char *text,
+                            g4_err *err)
+{
+    g4_out out = G4_OUT_NONE;
+    char *path = g4_arena_printf(&j->arena, "%s/%s", dir, name);
+    if (!path) return g4_nomem(err, name);
+    g4_status s = g4_out_open(&out, path, err);
+    if (s == G4_OK) s = g4_out_write(&out, text, strlen(text), err);
+    if (s == G4_OK) s = g4_out_write(&out, "\n", 1, err);
+    if (s == G4_OK) s = g4_out_commit(&out, err);
+    g4_out_abort(&out);
+    return s;
+}
+
+static g4_status write_json(job *j, const char *dir, const char *name, json_t *root, g4_err *err)
+{
+    char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
+    g4_status s = text ? write_text(j, dir, name, text, err) : g4_nomem(err, name);
+    free(text);
+    return s;
+}
+
+static g4_status write_generation(job *j, const part *p, const char *dir, int64_t end_of_turn,
+                                  g4_err *err)
+{
+    const g4_config *c = &p->config;
+    json_t *eos = json_array(), *suppress = json_array();
+    int bad = 0;
+    for (int i = 0; i < c->eos_count; i++) bad |= json_array_append_new(eos, json_integer(c->eos[i]));
+    bad |= json_array_append_new(eos, json_integer(end_of_turn));
+    if (c->eoi_token_id >= 0)
+        bad |= json_array_append_new(suppress, json_integer(c->eoi_token_id));
+    if (c->eoa_token_id >= 0)
+        bad |= json_array_append_new(suppress, json_integer(c->eoa_token_id));
+    json_t *root = json_pack("{s:I, s:o, s:I, s:b, s:f, s:i, s:f, s:o}", "bos_token_id",
+                             (json_int_t)c->bos_token_id, "eos_token_id", eos, "pad_token_id",
+                             (json_int_t)c->pad_token_id, "do_sample", 1, "temperature", 1.0,
+                             "top_k", 64, "top_p", 0.95, "suppress_tokens", suppress);
+    g4_status s = bad ? g4_nomem(err, dir) : write_json(j, dir, "generation_config.json", root, err);
+    json_decref(root);
+    return s;
+}
+
+/* Default budget: the real 280, or the largest one that the position table can hold. */
+static g4_status write_processor(job *j, const part *p, const char *dir, g4_err *err)
+{
+    const g4_config *c = &p->config;
+    int budget = c->mm_posemb_size >= 280 ? 280 : c->mm_posemb_size >= 140 ? 140 : 70;
+    int patch = (int)c->patch_size, pool = (int)c->pooling_kernel_size;
+    int frame = (int)c->audio_embed_dim;
+    json_t *root = json_pack(
+        "{s:s, s:i, s:i, s:i, s:{s:s, s:i, s:i, s:i, s:b, s:b, s:f, s:b, s:[fff], s:[fff], s:i, s:b},"
+        " s:{s:s, s:i, s:i, s:i, s:f}, s:{s:s, s:i, s:i, s:i, s:i}}",
+        "processor_class", "Gemma4UnifiedProcessor", "image_seq_length", 280,
+        "audio_seq_length", 750, "audio_ms_per_token", frame * 1000 / 16000,
+        "image_processor", "image_processor_type", "Gemma4UnifiedImageProcessor",
+        "patch_size", patch, "pooling_kernel_size", pool, "max_soft_tokens", budget,
+        "do_resize", 1, "do_rescale", 1, "rescale_factor", 1.0 / 255, "do_normalize", 0,
+        "image_mean", 0.0, 0.0, 0.0, "image_std", 1.0, 1.0, 1.0, "resample", 3,
+        "do_convert_rgb", 1,
+        "feature_extractor", "feature_extractor_type", "Gemma4UnifiedAudioFeatureExtractor",
+        "feature_size", frame, "sampling_rate", 16000, "audio_samples_per_token", frame,
+        "padding_value", 0.0,
+        "video_processor", "video_processor_type", "Gemma4UnifiedVideoProcessor",
+        "patch_size", patch, "pooling_kernel_size", pool, "max_soft_tokens", 70,
+        "num_frames", 32);
+    g4_status s = write_json(j, dir, "processor_config.json", root, err);
+    json_decref(root);
+    return s;
+}
+
+static const char tokenizer_config[] =
+    "{\n \"tokenizer_class\": \"GemmaTokenizer\",\n"
+    " \"bos_token\": \"<bos>\",\n \"eos_token\": \"<eos>\",\n \"pad_token\": \"<pad>\",\n"
+    " \"unk_token\": \"<unk>\",\n \"mask_token\": \"<mask>\",\n \"padding_side\": \"left\",\n"
+    " \"add_bos_token\": false,\n \"model_max_length\": 262144,\n"
+    " \"processor_class\": \"Gemma4UnifiedProcessor\",\n"
+    " \"boi_token\": \"<|image>\",\n \"eoi_token\": \"<image|>\",\n"
+    " \"image_token\": \"<|image|>\",\n \"boa_token\": \"<|audio>\",\n"
+    " \"eoa_token\": \"<audio|>\",\n \"audio_token\": \"<|audio|>\",\n"
+    " \"sot_token\": \"<|turn>\",\n \"eot_token\": \"<turn|>\",\n"
+    " \"soc_token\": \"<|channel>\",\n \"eoc_token\": \"<channel|>\",\n"
+    " \"think_token\": \"<|think|>\",\n \"escape_token\": \"<|\\\"|>\",\n"
+    " \"std_token\": \"<|tool>\",\n \"etd_token\": \"<tool|>\",\n"
+    " \"stc_token\": \"<|tool_call>\",\n \"etc_token\": \"<tool_call|>\",\n"
+    " \"str_token\": \"<|tool_response>\",\n \"etr_token\": \"<tool_response|>\",\n"
+    " \"extra_special_tokens\": [\"<|video|>\"]\n}";
+
+/* ---- 3b. weights ---- */
+
+typedef struct fill_ctx {
+    const job *j;
+    const g4_shape_tensor *t;
+    int64_t base;             /* index of the block's first value */
+} fill_ctx;
+
+static size_t value_bytes(const job *j, const g4_shape_tensor *t)
+{
+    return t->role == G4_ROLE_ORDER ? 8 : j->type->bytes;
+}
+
+static void fill_piece(void *ctx, int64_t begin, int64_t end, int worker)
+{
+    const fill_ctx *x = ctx;
+    (void)worker;
+    g4_synth_fill((char *)x->j->block + (size_t)begin * value_bytes(x->j, x->t), x->t, x->j->type,
+                  x->j->s->seed, x->base + begin, x->base + end);
+}
+
+static g4_status write_tensor(job *j, g4_out *out, const g4_shape_tensor *t, g4_err *err)
+{
+    fill_ctx x = { j, t, 0 };
+    size_t each = value_bytes(j, t);
+    for (; (uint64_t)x.base < t->values; x.base += BLOCK) {
+        uint64_t left = t->values - (uint64_t)x.base;
+        int64_t n = left < BLOCK ? (int64_t)left : BLOCK;
+        if (interrupted()) return g4_fail(err, G4_EIO, "%s: interrupted", j->out);
+        g4_par_for(j->par, n, GRAIN, fill_piece, &x);
+        G4_TRY(g4_out_write(out, j->block, (size_t)n * each, err));
+        j->done += (uint64_t)n * each;
+        report(j);
+    }
+    return G4_OK;
+}
+
+/* {"__metadata__":...,"name":{"dtype":..,"shape":[..],"data_offsets":[..]},...},
+ * padded with blanks, its length in front (safetensors README). */
+static g4_status write_header(job *j, g4_out *out, const g4_shape_tensor *t, size_t n, g4_err *err)
+{
+    char *text = NULL;
+    size_t size = 0;
+    uint64_t at = 0;
+    FILE *f = open_memstream(&text, &size);
+    if (!f) return g4_nomem(err, j->out);
+    fputs("{\"__metadata__\":{\"format\":\"pt\"}", f);
+    for (size_t i = 0; i < n; i++) {
+        fprintf(f, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", t[i].name,
+                t[i].role == G4_ROLE_ORDER ? "I64" : j->type->safetensors);
+        for (int d = 0; d < t[i].rank; d++) fprintf(f, d ? ",%lld" : "%lld", (long long)t[i].shape[d]);
+        fprintf(f, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at,
+                (unsigned long long)(at + t[i].bytes));
+        at += t[i].bytes;
+    }
+    fputc('}', f);
+    while (ftell(f) % HEADER_ALIGN != 0 && !ferror(f)) fputc(' ', f);
+    int bad = ferror(f);
+    if (fclose(f) != 0 || bad) {
+        free(text);
+        return g4_nomem(err, j->out);
+    }
+    unsigned char len[8];
+    for (int i = 0; i < 8; i++) len[i] = (unsigned char)((uint64_t)size >> (8 * i));
+    g4_status s = g4_out_write(out, len, 8, err);
+    if (s == G4_OK) s = g4_out_write(out, text, size, err);
+    free(text);
+    return s;
+}
+
+static g4_status write_shard(job *j, const char *dir, const char *name, const g4_shape_tensor *t,
+                             size_t n, g4_err *err)
+{
+    g4_out out = G4_OUT_NONE;
+    char *path = g4_arena_printf(&j->arena, "%s/%s", dir, name);
+    if (!path) return g4_nomem(err, name);
+    g4_status s = g4_out_open(&out, path, err);
+    if (s == G4_OK) s = write_header(j, &out, t, n, err);
+    for (size_t i = 0; s == G4_OK && i < n; i++) s = write_tensor(j, &out, &t[i], err);
+    if (s == G4_OK) s = g4_out_commit(&out, err);
+    g4_out_abort(&out);
+    return s;
+}
+
+/* How many tensors, from `from` on, go into one file: at least one. */
+static size_t shard_take(const job *j, const g4_shape *shape, size_t from)
+{
+    uint64_t limit = j->s->shard_bytes ? j->s->shard_bytes : default_shard, bytes = 0;
+    size_t n = 0;
+    while (from + n < shape->count && (n == 0 || bytes + shape->list[from + n].bytes <= limit))
+        bytes += shape->list[from + n++].bytes;
+    return n;
+}
+
+static g4_status write_weights(job *j, const part *p, const char *dir, g4_err *err)
+{
+    const g4_shape *shape = &p->shape;
+    size_t shards = 0, shard = 0, n;
+    for (size_t i = 0; i < shape->count; i += shard_take(j, shape, i)) shards++;
+    if (shards == 1)
+        return write_shard(j, dir, "model.safetensors", shape->list, shape->count, err);
+    json_t *map = json_object();
+    g4_status s = map ? G4_OK : g4_nomem(err, dir);
+    for (size_t i = 0; s == G4_OK && i < shape->count; i += n) {
+        char name[64];
+        n = shard_take(j, shape, i);
+        snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", ++shard, shards);
+        for (size_t k = i; k < i + n; k++)
+            if (json_object_set_new(map, shape->list[k].name, json_string(name)) != 0)
+                s = g4_nomem(err, dir);
+        if (s == G4_OK) s = write_shard(j, dir, name, shape->list + i, n, err);
+    }
+    json_t *root = json_pack("{s:{s:I}, s:O}", "metadata", "total_size", (json_int_t)shape->bytes,
+                             "weight_map", map);
+    if (s == G4_OK) s = write_json(j, dir, "model.safetensors.index.json", root, err);
+    json_decref(root);
+    json_decref(map);
+    return s;
+}
+
+static g4_status write_part(job *j, const part *p, const char *dir, g4_err *err)
+{
+    G4_TRY(write_json(j, dir, "config.json", p->json.root, err));
+    if (p->config.is_drafter) {
+        G4_TRY(write_text(j, dir, "generation_config.json", "{\"num_assistant_tokens\": 4}", err));
+    } else {
+        int64_t end_of_turn;
+        char *path = g4_arena_printf(&j->arena, "%s/tokenizer.json", dir);
+        if (!path) return g4_nomem(err, dir);
+        G4_TRY(g4_synth_tokenizer(path, &p->config, p->source, &end_of_turn, err));
+        G4_TRY(write_text(j, dir, "tokenizer_config.json", tokenizer_config, err));
+        G4_TRY(write_generation(j, p, dir, end_of_turn, err));
+        if (p->config.patch_size && p->config.audio_embed_dim)
+            G4_TRY(write_processor(j, p, dir, err));
+    }
+    return write_weights(j, p, dir, err);
+}
+
+/* ---- 4. the folder ---- */
+
+static g4_status make_folder(const char *path, g4_err *err)
+{
+    if (mkdir(path, 0777) == 0) return G4_OK;
+    return g4_fail(err, G4_EIO, "%s: cannot create: %s", path, strerror(errno));
+}
+
+static g4_status write_folder(job *j, g4_err *err)
+{
+    G4_TRY(write_part(j, &j->part[0], j->temp, err));
+    if (j->parts == 2) {
+        char *dir = g4_arena_printf(&j->arena, "%s/assistant", j->temp);
+        if (!dir) return g4_nomem(err, j->out);
+        G4_TRY(make_folder(dir, err));
+        G4_TRY(write_part(j, &j->part[1], dir, err));
+    }
+    if (interrupted()) return g4_fail(err, G4_EIO, "%s: interrupted", j->out);
+    mode_t mask = umask(0);
+    umask(mask);
+    (void)chmod(j->temp, 0777 & ~mask);   /* mkdtemp makes 0700 */
+    if (rename(j->temp, j->out) != 0)
+        return g4_fail(err, G4_EIO, "%s: cannot rename into place: %s", j->out, strerror(errno));
+    return G4_OK;
+}
+
+/* Removes the temporary folder: files, and files of folders in it. */
+static void remove_tree(const char *path, int depth)
+{
+    DIR *d = opendir(path);
+    struct dirent *e;
+    while (d && (e = readdir(d)) != NULL) {
+        char sub[4352];
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        if (snprintf(sub, sizeof sub, "%s/%s", path, e->d_name) >= (int)sizeof sub) continue;
+        if (unlink(sub) != 0 && depth > 0) remove_tree(sub, depth - 1);
+    }
+    if (d) closedir(d);
+    rmdir(path);
+}
+
+/* A message must not name the temporary folder: the user knows only OUT. */
+static void rename_in_message(const job *j, g4_err *err)
+{
+    char *at = err ? strstr(err->msg, j->temp) : NULL;
+    if (!at) return;
+    size_t out = strlen(j->out), temp = strlen(j->temp);
+    memmove(at + out, at + temp, strlen(at + temp) + 1);
+    memcpy(at, j->out, out);
+}
+
+static g4_status run(job *j, g4_err *err)
+{
+    G4_TRY(find_type(j, err));
+    G4_TRY(load_shape(j, err));
+    for (int i = 0; i < j->parts; i++) j->total += j->part[i].shape.bytes;
+    G4_TRY(plan_out(j, err));
+    G4_TRY(g4_par_open(&j->par, j->s->threads, err));
+    j->block = malloc((size_t)BLOCK * 8);   /* 8: int64 orderings */
+    if (!j->block) return g4_nomem(err, "synth");
+    clock_gettime(CLOCK_MONOTONIC, &j->start);
+    if (!mkdtemp(j->temp))
+        return g4_fail(err, G4_EIO, "%s: cannot create: %s", j->out, strerror(errno));
+    g4_status s = write_folder(j, err);
+    if (s != G4_OK) {
+        rename_in_message(j, err);
+        remove_tree(j->temp, 1);
+    }
+    return s;
+}
+
+g4_status g4_synth_write(const g4_synth *s, g4_synth_result *result, g4_err *err)
+{
+    job j = { .s = s };
+    sigset_t mine, before;
+    ending_signals(&mine);
+    pthread_sigmask(SIG_BLOCK, &mine, &before);
+    g4_status status = run(&j, err);
+    *result = (g4_synth_result){ .drafter = j.parts == 2, .bytes = j.total };
+    for (int i = 0; i < j.parts; i++) {
+        result->tensors += j.part[i].shape.count;
+        for (size_t k = 0; k < j.part[i].shape.count; k++)
+            if (j.part[i].shape.list[k].role != G4_ROLE_ORDER)
+                result->parameters += j.part[i].shape.list[k].values;
+        g4_json_free(&j.part[i].json);
+    }
+    free(j.block);
+    g4_par_close(j.par);
+    g4_arena_free(&j.arena);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);   /* a Ctrl-C held back ends us here */
+    return status;
+}
