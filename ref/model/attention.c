@@ -15,20 +15,25 @@ static int is_last_of_kind(const g4_config *c, int64_t l)
     return 1;
 }
 
-/* q, k, v of all rows, normed and rotated, in e->q, e->k, e->v. */
-static void project(g4_engine *e, const g4_batch *b, int64_t l)
+/* The queries of all rows, normed and rotated, in e->q. */
+static void project_queries(g4_engine *e, const g4_batch *b, int64_t l)
 {
     const g4_config *c = &e->model->config;
     const g4_layer *w = &e->model->layers[l];
-    int64_t T = b->rows, H = c->head_dim[w->kind];
-    int64_t N = c->num_attention_heads, K = c->kv_heads[w->kind];
-
+    int64_t T = b->rows, H = c->head_dim[w->kind], N = c->num_attention_heads;
     g4_linear(e, e->q, e->h, T, &w->q_proj);
     g4_observe_rows(e, b, G4_TAP_q_proj, l, N * H, e->q);
     g4_rmsnorm(e, e->q, e->q, w->q_norm, T * N, H, c->rms_norm_eps);
     g4_observe_rows(e, b, G4_TAP_q_norm, l, N * H, e->q);
     g4_rope(e, e->q, T, N, w->kind);
+}
 
+/* Keys, normed and rotated, in e->k; values, normed, in e->v. */
+static void project_keys_values(g4_engine *e, const g4_batch *b, int64_t l)
+{
+    const g4_config *c = &e->model->config;
+    const g4_layer *w = &e->model->layers[l];
+    int64_t T = b->rows, H = c->head_dim[w->kind], K = c->kv_heads[w->kind];
     g4_linear(e, e->k, e->h, T, &w->k_proj);
     g4_observe_rows(e, b, G4_TAP_k_proj, l, K * H, e->k);
     if (w->v_proj.data) {
@@ -49,28 +54,24 @@ static void project(g4_engine *e, const g4_batch *b, int64_t l)
     }
 }
 
-/* Stores one item's new rows, then lets each of its queries see its keys: a soft
- * token sees later tokens of its block, so all rows are stored first. */
-static void attend_item(g4_engine *e, const g4_item *it, int64_t at, int64_t l)
+/* Rows [at, at + n) see what e->keys says of this cache. */
+static void attend(g4_engine *e, const g4_kv *kv, int64_t at, int64_t n, int kind)
 {
     const g4_config *c = &e->model->config;
-    int kind = e->model->layers[l].kind;
-    g4_kv *kv = &it->session->kv[l];
-    int64_t first = it->session->n, lo = first, hi = first;
     const g4_span *keys = e->keys[kind] + at;
-    for (int64_t t = 0; t < it->n; t++) {
-        g4_kv_put(kv, first + t, e->k + (at + t) * kv->width, e->v + (at + t) * kv->width);
+    int64_t lo = keys[0].begin, hi = keys[0].end,
+            width = c->num_attention_heads * c->head_dim[kind];
+    for (int64_t t = 1; t < n; t++) {
         if (keys[t].begin < lo) lo = keys[t].begin;
         if (keys[t].end > hi) hi = keys[t].end;
     }
     g4_kv_view view = g4_kv_read(kv, lo, hi, e->kv_scratch);
-    int64_t width = c->num_attention_heads * c->head_dim[kind];
     g4_attention_job job = {
         .out = e->context + at * width,
         .q = e->q + at * width,
         .kv = &view,
         .keys = keys,
-        .rows = it->n,
+        .rows = n,
         .heads = c->num_attention_heads,
         .kv_heads = c->kv_heads[kind],
         .head_dim = c->head_dim[kind],
@@ -78,12 +79,27 @@ static void attend_item(g4_engine *e, const g4_item *it, int64_t at, int64_t l)
     g4_attention(e, &job);
 }
 
+/* One item: a soft token sees later tokens of its block, so all rows are stored
+ * before any of them attends. */
+static void store_and_attend(g4_engine *e, const g4_item *it, int64_t at, int64_t l)
+{
+    g4_kv *kv = &it->session->kv[l];
+    for (int64_t t = 0; t < it->n; t++)
+        g4_kv_put(kv, it->session->n + t, e->k + (at + t) * kv->width, e->v + (at + t) * kv->width);
+    attend(e, kv, at, it->n, e->model->layers[l].kind);
+}
+
 void g4_attention_forward(g4_engine *e, const g4_batch *b, int64_t l)
 {
     const g4_layer *w = &e->model->layers[l];
-    project(e, b, l);
-    for (int64_t i = 0, at = 0; i < b->count; at += b->items[i].n, i++)
-        attend_item(e, &b->items[i], at, l);
+    project_queries(e, b, l);
+    if (b->shared[w->kind]) {   /* a drafter has no keys of its own */
+        attend(e, b->shared[w->kind], 0, b->rows, w->kind);
+    } else {
+        project_keys_values(e, b, l);
+        for (int64_t i = 0, at = 0; i < b->count; at += b->items[i].n, i++)
+            store_and_attend(e, &b->items[i], at, l);
+    }
     g4_observe_rows(e, b, G4_TAP_context, l, w->o_proj.cols, e->context);
     g4_linear(e, e->o, e->context, b->rows, &w->o_proj);
     g4_observe_rows(e, b, G4_TAP_o_proj, l, w->o_proj.rows, e->o);

@@ -166,10 +166,19 @@ static void linear_piece(void *ctx, int64_t begin, int64_t end, int worker)
     j->e->ops.linear[j->args.w->dtype](&j->args, begin, end, j->e->scratch[worker]);
 }
 
+/* Tiles of plan.rows: kernels' scratch is planned for that many. */
 void g4_linear(g4_engine *e, float *y, const float *x, int64_t rows, const g4_mat *w)
 {
-    linear_job j = {e, {.y = y, .ldy = w->rows, .x = x, .ldx = w->cols, .tokens = rows, .w = w}};
-    g4_par_for(e->par, w->rows, LINEAR_GRAIN, linear_piece, &j);
+    for (int64_t t = 0; t < rows; t += e->plan.rows) {
+        linear_job j = { e,
+                         { .y = y + t * w->rows,
+                           .ldy = w->rows,
+                           .x = x + t * w->cols,
+                           .ldx = w->cols,
+                           .tokens = rows - t < e->plan.rows ? rows - t : e->plan.rows,
+                           .w = w } };
+        g4_par_for(e->par, w->rows, LINEAR_GRAIN, linear_piece, &j);
+    }
 }
 
 /* Elementwise and per-vector ops share one job: `count` vectors of n values. */

@@ -77,7 +77,7 @@ static void leave(g4_engine *e, const g4_batch *b)
 
 void g4_forward(g4_engine *e, const g4_item *items, int count)
 {
-    g4_batch b = { items, count, 0 };
+    g4_batch b = { .items = items, .count = count };
     for (int i = 0; i < count; i++) {
         assert(items[i].logit_rows <= items[i].n);
         assert(items[i].session->n + items[i].n <= items[i].session->ctx);
@@ -90,7 +90,6 @@ void g4_forward(g4_engine *e, const g4_item *items, int count)
     for (int i = 0; i < count; i++) {
         g4_session *s = items[i].session;
         s->n += items[i].n;
-        s->reach = s->n;
         s->next_position = items[i].positions[items[i].n - 1] + 1;
     }
 }

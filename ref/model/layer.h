@@ -12,6 +12,7 @@ typedef struct g4_batch {
     const g4_item *items;
     int count;
     int64_t rows;
+    const g4_kv *shared[2];   /* drafter: the backbone's caches, by layer kind; else NULL */
 } g4_batch;
 
 /* e->x -> e->x, one whole layer. */

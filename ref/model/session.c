@@ -38,7 +38,7 @@ void g4_session_close(g4_session *s)
 
 void g4_session_reset(g4_session *s)
 {
-    s->n = s->reach = 0;
+    s->n = 0;
     s->next_position = 0;
 }
 

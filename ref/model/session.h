@@ -11,7 +11,6 @@
 typedef struct g4_session {
     const g4_model *model;
     int64_t n;              /* tokens in the cache */
-    int64_t reach;          /* tokens ever written: rewinding may go back plan.rows from it */
     int32_t next_position;  /* RoPE position of the next token */
     int64_t ctx;
     g4_kv *kv;              /* [L] */
