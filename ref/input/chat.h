@@ -13,7 +13,9 @@
  *             None given: the caller supplies the file (--image ...), in order.
  *             data:, http: and base64 are refused with a message.
  *   tool_calls, tool_call_id, tool_responses, reasoning, reasoning_content as
- *             the template reads them.
+ *             the template reads them: arguments given as a JSON text stand in the
+ *             prompt as that text (April, May), or are read first (July, whose
+ *             template refuses them otherwise).
  *
  * Text of messages goes in as it is, so "<turn|>" written by a user ends the
  * turn, in Transformers as here: whoever serves strangers filters first.  Only
@@ -101,6 +103,7 @@ typedef struct g4_answer_error {
 
 typedef struct g4_answer {
     char *thinking, *text;    /* malloc'ed, NUL behind; "" if there is none */
+    size_t thinking_len, text_len;
     json_t *tool_calls;       /* [{"name": ..., "arguments": {...}}, ...], owned */
     g4_answer_error *errors;  /* malloc'ed, in order of offset */
     size_t error_count;
