@@ -175,97 +175,7 @@ static g4_status plan_out(job *j, g4_err *err)
     return G4_OK;
 }
 
-/* ---- 3. files ---- */
-
-static g4_status write_text(job *j, const char *dir, const char *name, const char *text,
-                            g4_err *err)
-{
-    g4_out out = G4_OUT_NONE;
-    char *path = g4_arena_printf(&j->arena, "%s/%s", dir, name);
-    if (!path) return g4_nomem(err, name);
-    g4_status s = g4_out_open(&out, path, err);
-    if (s == G4_OK) s = g4_out_write(&out, text, strlen(text), err);
-    if (s == G4_OK) s = g4_out_write(&out, "\n", 1, err);
-    if (s == G4_OK) s = g4_out_commit(&out, err);
-    g4_out_abort(&out);
-    return s;
-}
-
-static g4_status write_json(job *j, const char *dir, const char *name, json_t *root, g4_err *err)
-{
-    char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
-    g4_status s = text ? write_text(j, dir, name, text, err) : g4_nomem(err, name);
-    free(text);
-    return s;
-}
-
-static g4_status write_generation(job *j, const part *p, const char *dir, int64_t end_of_turn,
-                                  g4_err *err)
-{
-    const g4_config *c = &p->config;
-    json_t *eos = json_array(), *suppress = json_array();
-    int bad = 0;
-    for (int i = 0; i < c->eos_count; i++) bad |= json_array_append_new(eos, json_integer(c->eos[i]));
-    bad |= json_array_append_new(eos, json_integer(end_of_turn));
-    if (c->eoi_token_id >= 0)
-        bad |= json_array_append_new(suppress, json_integer(c->eoi_token_id));
-    if (c->eoa_token_id >= 0)
-        bad |= json_array_append_new(suppress, json_integer(c->eoa_token_id));
-    json_t *root = json_pack("{s:I, s:o, s:I, s:b, s:f, s:i, s:f, s:o}", "bos_token_id",
-                             (json_int_t)c->bos_token_id, "eos_token_id", eos, "pad_token_id",
-                             (json_int_t)c->pad_token_id, "do_sample", 1, "temperature", 1.0,
-                             "top_k", 64, "top_p", 0.95, "suppress_tokens", suppress);
-    g4_status s = bad ? g4_nomem(err, dir) : write_json(j, dir, "generation_config.json", root, err);
-    json_decref(root);
-    return s;
-}
-
-/* Default budget: the real 280, or the largest one that the position table can hold. */
-static g4_status write_processor(job *j, const part *p, const char *dir, g4_err *err)
-{
-    const g4_config *c = &p->config;
-    int budget = c->mm_posemb_size >= 280 ? 280 : c->mm_posemb_size >= 140 ? 140 : 70;
-    int patch = (int)c->patch_size, pool = (int)c->pooling_kernel_size;
-    int frame = (int)c->audio_embed_dim;
-    json_t *root = json_pack(
-        "{s:s, s:i, s:i, s:i, s:{s:s, s:i, s:i, s:i, s:b, s:b, s:f, s:b, s:[fff], s:[fff], s:i, s:b},"
-        " s:{s:s, s:i, s:i, s:i, s:f}, s:{s:s, s:i, s:i, s:i, s:i}}",
-        "processor_class", "Gemma4UnifiedProcessor", "image_seq_length", 280,
-        "audio_seq_length", 750, "audio_ms_per_token", frame * 1000 / 16000,
-        "image_processor", "image_processor_type", "Gemma4UnifiedImageProcessor",
-        "patch_size", patch, "pooling_kernel_size", pool, "max_soft_tokens", budget,
-        "do_resize", 1, "do_rescale", 1, "rescale_factor", 1.0 / 255, "do_normalize", 0,
-        "image_mean", 0.0, 0.0, 0.0, "image_std", 1.0, 1.0, 1.0, "resample", 3,
-        "do_convert_rgb", 1,
-        "feature_extractor", "feature_extractor_type", "Gemma4UnifiedAudioFeatureExtractor",
-        "feature_size", frame, "sampling_rate", 16000, "audio_samples_per_token", frame,
-        "padding_value", 0.0,
-        "video_processor", "video_processor_type", "Gemma4UnifiedVideoProcessor",
-        "patch_size", patch, "pooling_kernel_size", pool, "max_soft_tokens", 70,
-        "num_frames", 32);
-    g4_status s = write_json(j, dir, "processor_config.json", root, err);
-    json_decref(root);
-    return s;
-}
-
-static const char tokenizer_config[] =
-    "{\n \"tokenizer_class\": \"GemmaTokenizer\",\n"
-    " \"bos_token\": \"<bos>\",\n \"eos_token\": \"<eos>\",\n \"pad_token\": \"<pad>\",\n"
-    " \"unk_token\": \"<unk>\",\n \"mask_token\": \"<mask>\",\n \"padding_side\": \"left\",\n"
-    " \"add_bos_token\": false,\n \"model_max_length\": 262144,\n"
-    " \"processor_class\": \"Gemma4UnifiedProcessor\",\n"
-    " \"boi_token\": \"<|image>\",\n \"eoi_token\": \"<image|>\",\n"
-    " \"image_token\": \"<|image|>\",\n \"boa_token\": \"<|audio>\",\n"
-    " \"eoa_token\": \"<audio|>\",\n \"audio_token\": \"<|audio|>\",\n"
-    " \"sot_token\": \"<|turn>\",\n \"eot_token\": \"<turn|>\",\n"
-    " \"soc_token\": \"<|channel>\",\n \"eoc_token\": \"<channel|>\",\n"
-    " \"think_token\": \"<|think|>\",\n \"escape_token\": \"<|\\\"|>\",\n"
-    " \"std_token\": \"<|tool>\",\n \"etd_token\": \"<tool|>\",\n"
-    " \"stc_token\": \"<|tool_call>\",\n \"etc_token\": \"<tool_call|>\",\n"
-    " \"str_token\": \"<|tool_response>\",\n \"etr_token\": \"<tool_response|>\",\n"
-    " \"extra_special_tokens\": [\"<|video|>\"]\n}";
-
-/* ---- 3b. weights ---- */
+/* ---- 3. weights ---- */
 
 typedef struct fill_ctx {
     const job *j;
@@ -379,7 +289,7 @@ static g4_status write_weights(job *j, const part *p, const char *dir, g4_err *e
     }
     json_t *root = json_pack("{s:{s:I}, s:O}", "metadata", "total_size", (json_int_t)shape->bytes,
                              "weight_map", map);
-    if (s == G4_OK) s = write_json(j, dir, "model.safetensors.index.json", root, err);
+    if (s == G4_OK) s = g4_synth_json(dir, "model.safetensors.index.json", root, err);
     json_decref(root);
     json_decref(map);
     return s;
@@ -387,19 +297,8 @@ static g4_status write_weights(job *j, const part *p, const char *dir, g4_err *e
 
 static g4_status write_part(job *j, const part *p, const char *dir, g4_err *err)
 {
-    G4_TRY(write_json(j, dir, "config.json", p->json.root, err));
-    if (p->config.is_drafter) {
-        G4_TRY(write_text(j, dir, "generation_config.json", "{\"num_assistant_tokens\": 4}", err));
-    } else {
-        int64_t end_of_turn;
-        char *path = g4_arena_printf(&j->arena, "%s/tokenizer.json", dir);
-        if (!path) return g4_nomem(err, dir);
-        G4_TRY(g4_synth_tokenizer(path, &p->config, p->source, &end_of_turn, err));
-        G4_TRY(write_text(j, dir, "tokenizer_config.json", tokenizer_config, err));
-        G4_TRY(write_generation(j, p, dir, end_of_turn, err));
-        if (p->config.patch_size && p->config.audio_embed_dim)
-            G4_TRY(write_processor(j, p, dir, err));
-    }
+    G4_TRY(g4_synth_json(dir, "config.json", p->json.root, err));
+    G4_TRY(g4_synth_side_files(dir, &p->config, p->source, err));
     return write_weights(j, p, dir, err);
 }
 

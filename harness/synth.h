@@ -46,4 +46,10 @@ void g4_synth_fill(void *dst, const g4_shape_tensor *t, const g4_synth_type *typ
 g4_status g4_synth_tokenizer(const char *path, const g4_config *c, const char *source,
                              int64_t *end_of_turn, g4_err *err);
 
+/* One file of text or JSON; everything beside config.json and the weights. */
+g4_status g4_synth_text(const char *dir, const char *name, const char *text, g4_err *err);
+g4_status g4_synth_json(const char *dir, const char *name, json_t *root, g4_err *err);
+g4_status g4_synth_side_files(const char *dir, const g4_config *c, const char *source,
+                              g4_err *err);
+
 #endif
