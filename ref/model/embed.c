@@ -44,7 +44,7 @@ static void vision_forward(g4_engine *e, float *soft, const float *pixels, const
 
     g4_layernorm(e, w->a, pixels, m->patch_ln1_weight, m->patch_ln1_bias, n, P);
     g4_observe(e, G4_TAP_patch_ln1, 0, 0, row, n, P, w->a);
-    g4_linear(e, w->b, w->a, n, &m->patch_dense);
+    g4_linear64(e, w->b, w->a, n, &m->patch_dense);
     for (int64_t i = 0; i < n; i++)
         g4_add_scale(e, w->b + i * E, w->b + i * E, m->patch_dense_bias, E, 1.0);
     g4_observe(e, G4_TAP_patch_dense, 0, 0, row, n, E, w->b);
@@ -54,7 +54,7 @@ static void vision_forward(g4_engine *e, float *soft, const float *pixels, const
     g4_layernorm(e, w->b, w->b, m->pos_norm_weight, m->pos_norm_bias, n, E);
     g4_observe(e, G4_TAP_pos_norm, 0, 0, row, n, E, w->b);
     g4_rmsnorm(e, w->b, w->b, NULL, n, E, m->config.vision_eps);
-    g4_linear(e, soft, w->b, n, &m->vision_projection);
+    g4_linear64(e, soft, w->b, n, &m->vision_projection);
     g4_observe(e, G4_TAP_vision_soft_tokens, 0, 0, row, n, D, soft);
 }
 
@@ -108,7 +108,7 @@ static g4_status embed_audio(g4_soft *soft, g4_engine *e, const g4_prompt *p, g4
         return g4_nomem(err, "audio embedder");
     }
     g4_rmsnorm(e, normed, p->input_features, NULL, frames, A, m->config.audio_eps);
-    g4_linear(e, out, normed, frames, &m->audio_projection);
+    g4_linear64(e, out, normed, frames, &m->audio_projection);
     g4_observe(e, G4_TAP_audio_soft_tokens, 0, 0, 0, frames, D, out);
     g4_arena_free(&work);
     for (int64_t i = 0; i < frames; i++) {

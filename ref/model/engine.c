@@ -160,6 +160,18 @@ typedef struct linear_job {
     g4_linear_args args;
 } linear_job;
 
+static void linear64_piece(void *ctx, int64_t begin, int64_t end, int worker)
+{
+    linear_job *j = ctx;
+    j->e->ops.linear64(&j->args, begin, end, j->e->scratch[worker]);
+}
+
+void g4_linear64(g4_engine *e, float *y, const float *x, int64_t rows, const g4_mat *w)
+{
+    linear_job j = {e, {.y = y, .ldy = w->rows, .x = x, .ldx = w->cols, .tokens = rows, .w = w}};
+    g4_par_for(e->par, w->rows, LINEAR_GRAIN, linear64_piece, &j);
+}
+
 static void linear_piece(void *ctx, int64_t begin, int64_t end, int worker)
 {
     linear_job *j = ctx;

@@ -56,6 +56,8 @@ int64_t g4_cache_slots(const g4_config *c, const g4_engine_plan *plan, int kind)
 
 /* y[t][r] = w[r] . x[t]; y [rows][w->rows], x [rows][w->cols], both dense. */
 void g4_linear(g4_engine *e, float *y, const float *x, int64_t rows, const g4_mat *w);
+/* The same in float64, rounded once. */
+void g4_linear64(g4_engine *e, float *y, const float *x, int64_t rows, const g4_mat *w);
 /* Each of `count` vectors of n values; w [n] or NULL.  y may be x. */
 void g4_rmsnorm(g4_engine *e, float *y, const float *x, const float *w, int64_t count, int64_t n,
                 double eps);

@@ -49,6 +49,26 @@ static void linear(const g4_linear_args *a, int64_t r0, int64_t r1, float *scrat
     }
 }
 
+static double dot64(const float *a, const float *b, int64_t n)
+{
+    double lane[LANES] = { 0 };
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int l = 0; l < LANES; l++) lane[l] += (double)a[i + l] * (double)b[i + l];
+    for (int l = 0; i + l < n; l++) lane[l] += (double)a[i + l] * (double)b[i + l];
+    return fold_f64(lane);
+}
+
+static void linear64(const g4_linear_args *a, int64_t r0, int64_t r1, float *scratch)
+{
+    const g4_dtype_info *info = g4_dtype_get(a->w->dtype);
+    for (int64_t r = r0; r < r1; r++) {
+        info->unpack(scratch, g4_mat_row(a->w, r), a->w->cols);
+        for (int64_t t = 0; t < a->tokens; t++)
+            a->y[t * a->ldy + r] = (float)dot64(scratch, a->x + t * a->ldx, a->w->cols);
+    }
+}
+
 static int64_t linear_scratch(int64_t cols, int64_t tokens)
 {
     (void)tokens;
@@ -57,16 +77,11 @@ static int64_t linear_scratch(int64_t cols, int64_t tokens)
 
 static void rmsnorm(float *y, const float *x, const float *w, int64_t n, double eps)
 {
-    double lane[LANES] = { 0 };
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int l = 0; l < LANES; l++) lane[l] += (double)x[i + l] * (double)x[i + l];
-    for (int l = 0; i + l < n; l++) lane[l] += (double)x[i + l] * (double)x[i + l];
-    double inv = 1.0 / __builtin_sqrt(fold_f64(lane) / (double)n + eps);
+    double inv = 1.0 / __builtin_sqrt(dot64(x, x, n) / (double)n + eps);
     if (w)
-        for (i = 0; i < n; i++) y[i] = (float)((double)x[i] * inv * (double)w[i]);
+        for (int64_t i = 0; i < n; i++) y[i] = (float)((double)x[i] * inv * (double)w[i]);
     else
-        for (i = 0; i < n; i++) y[i] = (float)((double)x[i] * inv);
+        for (int64_t i = 0; i < n; i++) y[i] = (float)((double)x[i] * inv);
 }
 
 /* sum of (x - shift)^power, power 1 or 2 */
@@ -162,6 +177,7 @@ g4_ops G4_OPS_REF_NAME(void)
 {
     g4_ops ops = {
         .linear_scratch = linear_scratch,
+        .linear64 = linear64,
         .rmsnorm = rmsnorm,
         .layernorm = layernorm,
         .rope = rope,
