@@ -24,6 +24,13 @@ Suite *check_base(void);
 
 /* ---- arena ---- */
 
+static int all_bytes(const unsigned char *p, size_t n, unsigned char want)
+{
+    for (size_t i = 0; i < n; i++)
+        if (p[i] != want) return 0;
+    return 1;
+}
+
 START_TEST(arena_zeroed_and_aligned)
 {
     g4_arena a = { NULL };
@@ -33,12 +40,11 @@ START_TEST(arena_zeroed_and_aligned)
         p[i] = g4_arena_alloc(&a, sizes[i], 1);
         ck_assert_ptr_nonnull(p[i]);
         ck_assert_uint_eq((uintptr_t)p[i] % 64, 0);
-        for (size_t k = 0; k < sizes[i]; k++) ck_assert_uint_eq(p[i][k], 0);
+        ck_assert(all_bytes(p[i], sizes[i], 0));
         memset(p[i], i + 1, sizes[i]);
     }
     /* Nothing overlaps: each still holds its own mark. */
-    for (int i = 0; i < 10; i++)
-        for (size_t k = 0; k < sizes[i]; k++) ck_assert_uint_eq(p[i][k], (unsigned)i + 1);
+    for (int i = 0; i < 10; i++) ck_assert(all_bytes(p[i], sizes[i], (unsigned char)(i + 1)));
     ck_assert_uint_ge(g4_arena_bytes(&a), 1 << 20);
     g4_arena_free(&a);
     ck_assert_uint_eq(g4_arena_bytes(&a), 0);
@@ -596,7 +602,8 @@ START_TEST(f16_all)
         unsigned back = g4_f32_to_f16(f);
         int good;
         if (v != v)   /* stays a NaN, and a quiet one */
-            good = f != f && (g4_f32_bits(f) & 0x400000) && (back & 0xfe00) == ((h & 0x8000) | 0x7e00);
+            good = f != f && (g4_f32_bits(f) & 0x400000) &&
+                   (back & 0xfe00) == ((h & 0x8000) | 0x7e00);
         else
             good = (double)f == v && !signbit(f) == !signbit(v) && back == h;
         if (!good) ck_abort_msg("f16 %04x", h);
