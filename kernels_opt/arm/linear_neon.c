@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#if defined(__aarch64__)
-
 #include "kernels_opt/arm/vec_neon.h"
 
 #define G4_FN(name) g4_##name##_neon
 #include "kernels_opt/c/linear.h"
-
-#endif

@@ -1,7 +1,3 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#if defined(__x86_64__)
-
 #define G4_FN(name) g4_##name##_avx512
 #include "kernels_opt/c/ops.h"
-
-#endif
