@@ -143,6 +143,8 @@ static g4_status put_calls(chat_ctx *c, turn *t, size_t message_index)
         chat_puts(&c->out, "{");
         if (json_is_object(arguments)) G4_TRY(chat_members(c, arguments));
         else if (json_is_string(arguments)) G4_TRY(put_argument_text(c, arguments));
+        else if (!arguments && c->o->edition >= G4_CHAT_JULY)
+            return g4_fail(c->err, G4_EINPUT, "%s: %s.arguments is missing", c->file, c->where);
         chat_puts(&c->out, "}<tool_call|>");
         t->last = LAST_CALL;
     }
@@ -203,6 +205,10 @@ static g4_status put_result(chat_ctx *c, const turn *t, const json_t *result, si
         return g4_fail(c->err, G4_EINPUT,
                        "%s: %s: its tool_call_id is none of the calls before it, and it has no "
                        "name", c->file, c->where);
+    /* The template takes an object's keys for parts, and fails. */
+    if (json_is_object(content))
+        return g4_fail(c->err, G4_EINPUT, "%s: %s.content is an object, expected a string or an "
+                       "array of parts (tool_responses take objects)", c->file, c->where);
     if (json_is_array(content)) return put_result_parts(c, name, content);
     return chat_tool_response(c, name, content);
 }

@@ -94,13 +94,33 @@ void chat_strip(const char **s, size_t *n)
     *n = (size_t)(end - begin);
 }
 
-/* The shortest digits that read back as d; exponent form below 1e-4 and from 1e16. */
+/* Adds 1 to the last digit of "d.ddde+XX"; a carry out of the first one is left
+ * out: the text then reads back as another number and is not taken. */
+static void next_digit(char *digits)
+{
+    for (char *p = strchr(digits, 'e'); p-- > digits;) {
+        if (*p == '.') continue;
+        if (*p != '9') {
+            ++*p;
+            return;
+        }
+        *p = '0';
+    }
+}
+
+/* The shortest digits that read back as d; exponent form below 1e-4 and from 1e16.
+ * Below a power of two the numbers are closer than above it, so there the digits
+ * next above the nearest may read back where the nearest do not. */
 void chat_float(char *text, double d)
 {
     char digits[32];
     int prec = 0;
-    do snprintf(digits, sizeof digits, "%.*e", prec, d);
-    while (strtod(digits, NULL) != d && ++prec < 17);
+    for (;; prec++) {
+        snprintf(digits, sizeof digits, "%.*e", prec, d);
+        if (strtod(digits, NULL) == d || prec == 17) break;
+        next_digit(digits);
+        if (strtod(digits, NULL) == d) break;
+    }
     const char *e = strchr(digits, 'e');
     int exp = atoi(e + 1);
     if (exp < -4 || exp >= 16) {
@@ -108,8 +128,16 @@ void chat_float(char *text, double d)
                  abs(exp));
         return;
     }
-    snprintf(text, 33, "%.*f", prec > exp ? prec - exp : 0, d);
-    if (prec <= exp) strcat(text, ".0");
+    /* Places the point by hand: %f would round d anew, not these digits. */
+    const char *p = digits;
+    char *out = text;
+    if (*p == '-') *out++ = *p++;
+    for (int i = exp < 0 ? exp : 0, n = prec > exp ? prec : exp + 1; i <= n; i++) {
+        *out++ = i < 0 || p >= e ? '0' : *p++;
+        if (p < e && *p == '.') p++;
+        if (i == exp) *out++ = '.';
+    }
+    *out = 0;
 }
 
 /* Not str.isprintable(), and assigned: the repr of these is an escape. */
