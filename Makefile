@@ -46,6 +46,13 @@ $(BUILD)/gemma4: $(OBJ) $(BUILD)/obj/harness/main.o
 	@echo "  LD $@"
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LIBS)
 
+# A fuzz target by itself replays files; `make fuzz` links it with libFuzzer.
+FUZZ_MAIN ?= $(BUILD)/obj/harness/fuzz/driver.o
+$(FUZZ:%=$(BUILD)/fuzz/%): $(BUILD)/fuzz/%: $(BUILD)/obj/harness/fuzz/fuzz_%.o $(OBJ) $(FUZZ_MAIN)
+	@mkdir -p $(@D)
+	@echo "  LD $@"
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(FUZZ_LDFLAGS) -o $@ $^ $(ALL_LIBS)
+
 $(BUILD)/check: $(OBJ) $(patsubst %.c,$(BUILD)/obj/%.o,$(CHECK_SRC))
 	@echo "  LD $@"
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(FAULT_WRAP:%=-Wl,--wrap=%) -o $@ $^ $(CHECK_LIBS) $(ALL_LIBS)
@@ -66,5 +73,157 @@ $(BUILD)/gen/suites.inc: $(CHECK_SRC)
 	  f=$${f#check_}; echo "G4_SUITE($${f%.c})"; done > $@
 $(BUILD)/obj/harness/check/main.o: $(BUILD)/gen/suites.inc
 
+# ---- what people and machines run ----
+# A variant is this Makefile again: $(call variant,NAME,what to make,settings).
+# .ci/tally counts its tests; its own folder keeps it apart from the others.
+TALLY := .ci/tally
+variant = +@$(TALLY) $(1) $(MAKE) --no-print-directory -j$(JOBS) $(2) $(3)
+DEPS_RUN = @CC="$(CC)" DEPS="$(DEPS)" .ci/deps
+
+# The long tests (tag slow) belong to check-all.
+FAST := CK_EXCLUDE_TAGS=slow
+SLOW := CK_INCLUDE_TAGS=slow
+SANITIZE := CK_FORK=no CK_EXCLUDE_TAGS=slow CC=clang-14
+ARM64 := $(BUILD)/arm64
+# x86-64 as it was defined, without AVX or FMA; everything is 20 to 50 times slower there.
+BASELINE := RUN="qemu-x86_64 -cpu qemu64" CK_TIMEOUT_MULTIPLIER=60
+SUITES := $(patsubst harness/check/check_%.c,%,$(wildcard harness/check/check_*.c))
+# Suites with threads, for the thread sanitizer; suites that pin bits, for emulated CPUs.
+THREAD_SUITES ?= $(filter base engine session model invariance digest mtp,$(SUITES))
+BIT_SUITES ?= $(filter base real dtype ops kernels engine session model invariance digest,$(SUITES))
+
+run-check: $(BUILD)/check $(BUILD)/gemma4
+	$(RUN) $(BUILD)/check
+
+# The suites of $(ONLY) one by one (libcheck selects one at a time).
+run-suites: $(BUILD)/check $(BUILD)/gemma4
+	@status=0; for s in $(ONLY); do CK_RUN_SUITE=$$s $(RUN) $(BUILD)/check || status=1; done; \
+	  exit $$status
+
+run-replay: $(FUZZ:%=$(BUILD)/fuzz/%)
+	@.ci/replay $(BUILD) $(FUZZ)
+
+check: check-deps layers notes check-gcc check-fuzz   ## everything that gcc alone can prove, under 3 minutes
+check-deps:
+	$(DEPS_RUN) build check
+check-kernels: check-deps   ## every row of kernels.def against its definition, bit by bit
+	+@$(MAKE) --no-print-directory -j$(JOBS) run-suites ONLY=kernels
+check-golden: check-deps   ## every activation of the repository's golden files (tag golden)
+	+@$(MAKE) --no-print-directory -j$(JOBS) run-check CK_INCLUDE_TAGS=golden
+check-oracle: check-deps   ## a folder of other golden files: ORACLE=DIR with DIR/<model>/{model,*.h5,tokens.json}
+	@test -d "$(ORACLE)" || { echo "check-oracle: needs ORACLE=DIR, DIR/<model>/{model/,*.h5,tokens.json}"; exit 2; }
+	$(call variant,oracle,run-oracle,ORACLE="$(ORACLE)")
+run-oracle: $(BUILD)/gemma4 $(BUILD)/check
+	@.ci/oracle $(BUILD) "$(ORACLE)"
+check-peers: check-deps   ## against tokenizers, Jinja2, Transformers, llama.cpp's vectors (needs PyPI); PYTHON=venv's
+	$(DEPS_RUN) peers
+	+@$(MAKE) --no-print-directory -j$(JOBS) all
+	$(call variant,peers,run-peers)
+run-peers:
+	@PYTHON="$(PYTHON)" .ci/peers $(BUILD)
+# make check-tokenizer: one suite, any harness/check/check_<unit>.c
+$(patsubst %,check-%,$(filter-out kernels golden oracle,$(SUITES))): check-%: check-deps
+	+@$(MAKE) --no-print-directory -j$(JOBS) run-suites ONLY=$*
+check-gcc:
+	$(call variant,gcc,run-check,$(FAST))
+check-fuzz:
+	$(call variant,fuzz,run-replay)
+
+check-all: check check-rest   ## check, then clang, sanitizers, x86-64 baseline, aarch64, fault loops, demo
+check-rest: check-all-deps check-demo check-slow check-clang asan tsan check-baseline check-arm64
+check-all-deps:
+	$(DEPS_RUN) build check all arm64
+check-demo:
+	$(call variant,demo,demo)
+check-slow:
+	$(call variant,slow,run-check,$(SLOW))
+check-clang:
+	$(call variant,clang,run-check,$(FAST) BUILD=$(BUILD)/clang CC=clang-14)
+# Both sanitizers in one build; `make ubsan` is for reading its reports alone.
+asan:   ## tests and fuzz corpus under ASan and UBSan (clang-14)
+	$(call variant,asan,run-check run-replay,$(SANITIZE) BUILD=$(BUILD)/asan CFLAGS="$(ASAN)")
+ubsan:   ## tests under UBSan alone (clang-14)
+	$(call variant,ubsan,run-check,$(SANITIZE) BUILD=$(BUILD)/ubsan CFLAGS="$(UBSAN)")
+tsan:   ## suites with threads under TSan (clang-14)
+	$(call variant,tsan,run-suites,$(SANITIZE) BUILD=$(BUILD)/tsan CFLAGS="$(TSAN)" \
+	  ONLY="$(THREAD_SUITES)")
+check-baseline:   ## suites that pin bits on an emulated x86-64 without AVX and FMA
+	$(call variant,baseline,run-suites,$(FAST) $(BASELINE) ONLY="$(BIT_SUITES)")
+check-arm64:   ## the same suites built for aarch64, under qemu-user
+	@.ci/sysroot $(ARM64)
+	$(call variant,arm64,run-suites,$(FAST) BUILD=$(ARM64)/build $(ARM64_BUILD) \
+	  ONLY="$(BIT_SUITES)")
+
+ASAN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+UBSAN := -O1 -g -fsanitize=undefined -fno-sanitize-recover=all
+TSAN := -O1 -g -fsanitize=thread
+ARM64_ROOT = $(abspath $(ARM64))/root
+ARM64_LIB = $(ARM64_ROOT)/usr/lib/aarch64-linux-gnu
+ARM64_BUILD = CC="aarch64-linux-gnu-gcc --sysroot=$(ARM64_ROOT)" \
+  PKG_CONFIG="env PKG_CONFIG_SYSROOT_DIR=$(ARM64_ROOT) PKG_CONFIG_LIBDIR=$(ARM64_LIB)/pkgconfig \
+  pkg-config" RUN="qemu-aarch64 -L $(ARM64_ROOT)" CK_TIMEOUT_MULTIPLIER=60
+
+layers:   ## who may include whom, top level, line and file lengths
+	@$(TALLY) layers .ci/layers
+notes:   ## every [N12] in the code resolves in PAPER_NOTES.md
+	@$(TALLY) notes .ci/notes
+
+demo: demo-deps   ## a photograph, a spoken sentence and text through the whole model, against its golden file
+	+@$(MAKE) --no-print-directory -j$(JOBS) all
+	@BUILD="$(BUILD)" MODEL="$(MODEL)" harness/demo.sh
+demo-deps:
+	$(DEPS_RUN) build demo
+
+# FUZZ_SECONDS each; new inputs go to build/libfuzzer/corpus, findings beside it.
+FUZZ_SECONDS ?= 60
+FUZZER := BUILD=$(BUILD)/libfuzzer CC=clang-14 FUZZ_MAIN= FUZZ_LDFLAGS=-fsanitize=fuzzer \
+  CFLAGS="$(ASAN) -fsanitize=fuzzer-no-link"
+fuzz: fuzz-deps   ## libFuzzer under ASan and UBSan, FUZZ_SECONDS=60 for each target
+	$(call variant,libfuzzer,run-fuzz,$(FUZZER))
+fuzz-deps:
+	$(DEPS_RUN) build all
+run-fuzz: $(FUZZ:%=$(BUILD)/fuzz/%)
+	@.ci/fuzz $(BUILD) $(FUZZ_SECONDS) $(FUZZ)
+
+bench: all   ## speed of the kernels beside this machine's peak
+	$(BUILD)/gemma4 bench --kernels
+
+golden:   ## makes golden/tiny again (needs the Python packages of golden/README.md; PYTHON=)
+	@echo "needs Python with the packages of golden/requirements.txt; PYTHON=$(or $(PYTHON),python3)"
+	$(or $(PYTHON),python3) golden/make_golden.py
+
+PLOTS := $(wildcard notebooks_data/plots/*.gp)
+plots:   ## every notebooks_data/plots/*.gp to build/plots/*.svg
+	@echo "needs gnuplot; $(words $(PLOTS)) plots"
+	@mkdir -p $(BUILD)/plots
+	@for f in $(PLOTS); do n=$${f##*/}; echo "  $(BUILD)/plots/$${n%.gp}.svg"; \
+	  gnuplot -e "set terminal svg; set output '$(BUILD)/plots/$${n%.gp}.svg'" "$$f" || exit 1; done
+
+release:   ## build/release/gemma4: optimised, without asserts and debug symbols
+	+@$(MAKE) --no-print-directory -j$(JOBS) all BUILD=$(BUILD)/release CFLAGS="-O3 -DNDEBUG -s"
+
+# FILES=... for others than those changed since the last commit.
+FILES ?= $(shell git diff --name-only HEAD -- '*.c' '*.h' 2>/dev/null)
+format:   ## clang-format on the changed .c and .h files, or FILES="..."
+	@echo "needs clang-format-14; files: $(or $(FILES),none changed)"
+	@test -z "$(FILES)" || clang-format-14 -i $(FILES)
+
+clean:   ## removes the build folder
+	rm -rf $(BUILD)
+
+# ---- help ----
+help:   ## this list
+	@echo "make <target>; V=1 shows compiler lines, DEPS=no installs nothing, JOBS=N"
+	@sed -n 's/^\([a-z][a-z0-9-]*\):[^=]*## /\1|/p' Makefile | \
+	  awk -F'|' '{ printf "  %-16s %s\n", $$1, $$2 }'
+
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
-.PHONY: all
+# Steps run one after the other; the compiler runs in parallel inside them.
+ifneq ($(filter all $(BUILD)/% run-%,$(or $(MAKECMDGOALS),all)),$(or $(MAKECMDGOALS),all))
+.NOTPARALLEL:
+endif
+.PHONY: all demo demo-deps fuzz fuzz-deps run-fuzz bench golden plots release format clean \
+  check-kernels check-golden check-oracle run-oracle check-peers run-peers $(SUITES:%=check-%) \
+  help layers notes check check-deps check-gcc check-fuzz check-all check-rest \
+  check-all-deps check-demo check-slow check-clang check-baseline check-arm64 asan ubsan tsan \
+  run-check run-suites run-replay
