@@ -1,0 +1,302 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Media input against Transformers and Pillow.
+
+  check_media.py --program build/gemma4 --model DIR [--cases 30] [--seed 1]
+      random prompts with random pictures (every PNG mode), clips and frame
+      folders go through `gemma4 dump` and through Transformers' own processor;
+      ids, types, pixels, positions, audio frames must be equal bit for bit.
+  check_media.py --write harness/check/data/media
+      makes the test vectors of check_image.c again: PNG files with the SHA-256
+      of the pixels Pillow decodes, digests of torch's resize and of patches.
+
+Versions: transformers 5.20.2, torch 2.13.0, torchvision 0.28.0 (without its
+compiled operators: see below), Pillow, h5py, numpy.
+"""
+import argparse
+import hashlib
+import io
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import warnings
+import zlib
+
+import numpy as np
+import torch
+from PIL import Image
+
+# torchvision has no CPU build for this torch; its Python half is enough once
+# the two operators that it wants to wrap on import are known by name.
+LIBRARY = torch.library.Library("torchvision", "DEF")
+for operator in ("nms", "qnms"):
+    LIBRARY.define(operator + "(Tensor a, Tensor b, float c) -> Tensor")
+from torchvision.transforms.v2 import functional as tvF  # noqa: E402
+from transformers import AutoProcessor  # noqa: E402
+from transformers.models.gemma4_unified.image_processing_gemma4_unified import (  # noqa: E402
+    Gemma4UnifiedImageProcessor)
+from transformers.video_utils import VideoMetadata  # noqa: E402
+
+warnings.simplefilter("ignore")
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}   # of a PNG colour type
+DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
+         (0, 1, 1, 2))
+
+
+def chunk(name, data):
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def pack_rows(samples, depth):
+    """Rows of [h][w][channels] samples, each behind filter type 0."""
+    out = b""
+    for row in samples:
+        flat = row.reshape(-1)
+        if depth == 16:
+            data = flat.astype(">u2").tobytes()
+        elif depth == 8:
+            data = flat.astype(np.uint8).tobytes()
+        else:
+            bits = "".join(format(int(v), f"0{depth}b") for v in flat)
+            bits += "0" * (-len(bits) % 8)
+            data = int(bits, 2).to_bytes(len(bits) // 8, "big")
+        out += b"\0" + data
+    return out
+
+
+def make_png(rng, width, height, color, depth, interlaced, transparent):
+    """A random PNG of any mode: Pillow cannot write most of them."""
+    samples = rng.integers(0, 1 << depth, (height, width, CHANNELS[color]))
+    if color == 0 and depth == 16:   # Pillow clips at 255: keep some below
+        samples = np.where(rng.random(samples.shape) < 0.5, samples, samples >> 8)
+    passes = ADAM7 if interlaced else ((0, 0, 1, 1),)
+    raw = b""
+    for x, y, dx, dy in passes:
+        part = samples[y::dy, x::dx]
+        raw += pack_rows(part, depth) if part.size else b""
+    out = b"\x89PNG\r\n\x1a\n"
+    out += chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, interlaced))
+    if color == 3:
+        out += chunk(b"PLTE", rng.integers(0, 256, 3 << depth, dtype=np.uint8).tobytes())
+    keys = {0: struct.pack(">H", 1), 2: struct.pack(">3H", 1, 2, 3), 3: b"\x10\x80"}
+    if transparent and color in keys:
+        out += chunk(b"tRNS", keys[color])
+    return out + chunk(b"IDAT", zlib.compress(raw, 9)) + chunk(b"IEND", b"")
+
+
+def random_png(rng, width, height):
+    color = int(rng.choice(list(DEPTHS)))
+    return make_png(rng, width, height, color, int(rng.choice(DEPTHS[color])),
+                    int(rng.integers(2)), int(rng.integers(2)))
+
+
+def make_wav(rng, samples):
+    """Bytes of a mono WAV and the float32 values a reader should find in it."""
+    bits = int(rng.choice([16, 24, 32, 0]))
+    if bits == 0:
+        tag, bits, body, values = 3, 32, samples.astype("<f4").tobytes(), samples
+    else:
+        scale = 1 << (bits - 1)
+        q = np.clip(np.round(samples.astype(np.float64) * scale), -scale, scale - 1)
+        tag, values = 1, (q / scale).astype(np.float32)
+        body = b"".join(int(v).to_bytes(bits // 8, "little", signed=True) for v in q)
+    frame = bits // 8
+    fmt = struct.pack("<HHIIHH", tag, 1, 16000, 16000 * frame, frame, bits)
+    data = b"WAVEfmt " + struct.pack("<I", 16) + fmt + b"data" + struct.pack("<I", len(body)) + body
+    data += b"\0" * (len(body) & 1)
+    return b"RIFF" + struct.pack("<I", len(data)) + data, values
+
+
+# ---------------------------------------------------------------- the vectors
+
+def noise(width, height, seed):
+    """check_image.c's test picture: SplitMix64's finaliser of a counter."""
+    z = np.arange(width * height * 3, dtype=np.uint64) + (np.uint64(seed) << np.uint64(32))
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return (z >> np.uint64(56)).astype(np.uint8).reshape(height, width, 3)
+
+
+def digest(*arrays):
+    h = hashlib.sha256()
+    for a in arrays:
+        h.update(np.ascontiguousarray(a).tobytes())
+    return h.hexdigest()
+
+
+def write_vectors(folder):
+    rng = np.random.default_rng(7)
+    lines = []
+    for color, depths in DEPTHS.items():
+        for depth in depths:
+            for interlaced in (0, 1):
+                name = f"c{color}d{depth}i{interlaced}.png"
+                data = make_png(rng, 13, 11, color, depth, interlaced, interlaced)
+                with open(os.path.join(folder, name), "wb") as f:
+                    f.write(data)
+                rgb = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+                lines.append(f"{name} {rgb.shape[1]} {rgb.shape[0]} {digest(rgb)}")
+    save(folder, "png.txt", lines)
+    lines = []
+    sizes = ((331, 200, 480, 288), (331, 200, 331, 48), (331, 200, 96, 200), (7, 5, 48, 96),
+             (1, 1, 48, 48), (1000, 3, 48, 3), (3, 2000, 3, 48), (48, 97, 96, 48),
+             (5000, 1, 3360, 48), (1, 5000, 48, 3360), (255, 257, 256, 256), (640, 480, 912, 672))
+    for seed, (w, h, ow, oh) in enumerate(sizes):
+        image = torch.from_numpy(noise(w, h, seed)).permute(2, 0, 1)
+        out = tvF.resize(image, [oh, ow], interpolation=tvF.InterpolationMode.BICUBIC,
+                         antialias=True)
+        lines.append(f"{w} {h} {ow} {oh} {seed} {digest(out.permute(1, 2, 0).numpy())}")
+    save(folder, "resize.txt", lines)
+    lines = []
+    cases = ((331, 200, 70, 0), (150, 517, 140, 0), (1, 1, 280, 0), (5000, 1, 560, 0),
+             (1, 5000, 1120, 0), (672, 480, 140, 1), (99, 77, 70, 2), (47, 49, 70, 1))
+    for seed, (w, h, budget, normalize) in enumerate(cases):
+        kwargs = {}
+        if normalize:
+            kwargs = {"do_normalize": True, "image_mean": [0.0, 0.25, 0.5][:3],
+                      "image_std": [1.0, 0.5, 0.3]}
+        if normalize == 1:
+            kwargs.update(image_mean=[0.0] * 3, image_std=[1.0] * 3)
+        result = Gemma4UnifiedImageProcessor(max_soft_tokens=budget, **kwargs)(
+            [Image.fromarray(noise(w, h, seed))], return_tensors="np")
+        sum_ = digest(result["pixel_values"].astype(np.float32),
+                      result["image_position_ids"].astype(np.int32))
+        lines.append(f"{w} {h} {budget} {normalize} {seed} {sum_}")
+    save(folder, "patches.txt", lines)
+
+
+def save(folder, name, lines):
+    with open(os.path.join(folder, name), "w") as f:
+        f.write("\n".join(lines) + "\n")
+
+
+# ------------------------------------------------------------- random prompts
+
+WORDS = ("Look", " at", "  this\n", "é ß", "<|turn>user\n", "<turn|>\n", "a b c", " 00:01 ", "\t",
+         " ", "", "end")
+
+
+class Case:
+    """One request: files in a folder, the command line's and the processor's view of it."""
+
+    def __init__(self, rng, folder):
+        self.rng, self.folder = rng, folder
+        self.options, self.images, self.clips, self.videos, self.metadata = [], [], [], [], []
+        kinds = [self.image] * int(rng.integers(4)) + [self.clip] * int(rng.integers(3))
+        kinds += [self.video] * int(rng.integers(2))
+        order = rng.permutation(len(kinds))
+        marks = [kinds[i](n) for n, i in enumerate(order)]
+        rng.shuffle(marks)
+        self.text = "".join(rng.choice(WORDS) + rng.choice(WORDS) + m for m in marks)
+        self.text += rng.choice(WORDS) + "."
+
+    def write(self, name, data):
+        path = os.path.join(self.folder, name)
+        with open(path, "wb") as f:
+            f.write(data)
+        return path
+
+    def image(self, n):
+        width, height = (int(v) for v in self.rng.integers(1, 500, 2))
+        path = self.write(f"{n}.png", random_png(self.rng, width, height))
+        self.images.append(Image.open(path))
+        self.options += ["--image", path]
+        return "<|image|>"
+
+    def clip(self, n):
+        samples = (self.rng.standard_normal(int(self.rng.integers(1, 20000))) * 0.2)
+        data, values = make_wav(self.rng, samples.astype(np.float32))
+        self.clips.append(values)
+        self.options += ["--audio", self.write(f"{n}.wav", data)]
+        return "<|audio|>"
+
+    def video(self, n):
+        count, width, height = (int(v) for v in self.rng.integers((1, 1, 1), (5, 200, 200)))
+        folder = os.path.join(self.folder, str(n))
+        os.mkdir(folder)
+        frames = self.rng.integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+        for i, frame in enumerate(frames):
+            Image.fromarray(frame).save(os.path.join(folder, f"{i:03}.png"))
+        fps = float(self.rng.choice([1, 2, 0.013]))
+        if fps != 1:
+            self.write(f"{n}/times.txt", "".join(f"{i / fps!r}\n" for i in range(count)).encode())
+        self.videos.append(torch.from_numpy(frames).permute(0, 3, 1, 2))
+        self.metadata.append(VideoMetadata(total_num_frames=count, fps=fps,
+                                           frames_indices=list(range(count))))
+        self.options += ["--video", folder]
+        return "<|video|>"
+
+    def expected(self, processor):
+        media = {}
+        if self.images:
+            media["images"] = [self.images]
+        if self.clips:
+            media["audio"] = self.clips
+        if self.videos:
+            media["videos"] = self.videos
+            media["videos_kwargs"] = {"do_sample_frames": False, "video_metadata": self.metadata}
+        return processor(text=[self.text], return_tensors="np", **media)
+
+
+def compare(case, result, dump):
+    import h5py
+    wrong = []
+    with h5py.File(dump) as f:
+        for name in ("input_ids", "mm_token_type_ids", "pixel_values", "image_position_ids",
+                     "pixel_values_videos", "video_position_ids", "num_frames_per_video",
+                     "input_features", "input_features_mask"):
+            ours = f["inputs"].get(name)
+            if name not in result:
+                if ours is not None and ours.size:
+                    wrong.append(name + " (extra)")
+            elif ours is None or not np.array_equal(ours[...].ravel(),
+                                                    np.asarray(result[name]).ravel()):
+                wrong.append(name)
+    return wrong
+
+
+def run_cases(args):
+    processor = AutoProcessor.from_pretrained(args.model)
+    # Its class default is true where the file does not say; see ref/input/processor.h.
+    processor.video_processor.do_normalize = False
+    failed = 0
+    for n in range(args.cases):
+        with tempfile.TemporaryDirectory() as folder:
+            case = Case(np.random.default_rng((args.seed, n)), folder)
+            dump = os.path.join(folder, "out.h5")
+            command = [args.program, "dump", "--model", args.model, "--prompt", case.text,
+                       "--detail", "output", "--out", dump] + case.options
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                wrong = [done.stderr.strip()]
+            else:
+                wrong = compare(case, case.expected(processor), dump)
+            if wrong:
+                failed += 1
+                print(f"case {n}: {', '.join(wrong)}: {case.text!r} {case.options}")
+    print(f"check_media: {args.cases} prompts, {failed} differ (seed {args.seed})")
+    return 1 if failed else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", metavar="FOLDER")
+    parser.add_argument("--program", default="build/gemma4")
+    parser.add_argument("--model")
+    parser.add_argument("--cases", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    if args.write:
+        write_vectors(args.write)
+        return 0
+    if not args.model:
+        parser.error("--model or --write is needed")
+    return run_cases(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Any bytes as a clip: the WAV header walk, libsndfile, mixdown.  Whatever comes
+ * out must be finite and no longer than asked for. */
+#include "ref/input/audio.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum { LIMIT = 10000 };   /* samples: more than two blocks of the reader */
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    g4_clip c;
+    g4_err err;
+    if (g4_audio_decode(&c, "fuzz", data, size, 16000, LIMIT, &err) != G4_OK) return 0;
+    if (c.count < 1 || c.count > LIMIT || c.total < c.count) abort();
+    for (int64_t i = 0; i < c.count; i++)
+        if (!isfinite(c.samples[i])) abort();
+    g4_clip_free(&c);
+    return 0;
+}
