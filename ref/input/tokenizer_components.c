@@ -213,13 +213,6 @@ static g4_status padding(const g4_json *root, g4_err *err)
 static g4_status byte_tokens(g4_tokenizer *t, const g4_json *j, g4_err *err)
 {
     char name[8];
-    for (int i = 0; i < 256; i++) {
-        snprintf(name, sizeof name, "<0x%02X>", i);
-        t->byte_id[i] = t->byte_fallback ? g4_vocab_find(&t->vocab, name, 6) : -1;
-        if (t->byte_fallback && t->byte_id[i] < 0)
-            return g4_fail(err, G4_EINPUT, "%s: model: byte_fallback is set, but token %s is "
-                           "missing", j->file, name);
-    }
     for (int32_t id = 0; t->byte_fallback && id < t->model_size; id++) {
         size_t len;
         const char *text = g4_vocab_text(&t->vocab, id, &len);
@@ -227,6 +220,13 @@ static g4_status byte_tokens(g4_tokenizer *t, const g4_json *j, g4_err *err)
             strspn(text + 3, "0123456789ABCDEFabcdef") != 2)
             return g4_fail(err, G4_EINPUT, "%s: model.vocab: \"%.6s\" (id %d) is a malformed byte "
                            "token", j->file, text, (int)id);
+    }
+    for (int i = 0; i < 256; i++) {
+        snprintf(name, sizeof name, "<0x%02X>", i);
+        t->byte_id[i] = t->byte_fallback ? g4_vocab_find(&t->vocab, name, 6) : -1;
+        if (t->byte_fallback && t->byte_id[i] < 0)
+            return g4_fail(err, G4_EINPUT, "%s: model: byte_fallback is set, but token %s is "
+                           "missing", j->file, name);
     }
     return G4_OK;
 }

@@ -21,9 +21,6 @@ static g4_status parse_rest(const char *file, const uint8_t *data, size_t size, 
     g4_span first = vocab.at < merges.at ? vocab : merges;
     g4_span second = vocab.at < merges.at ? merges : vocab;
     g4_text rest = { 0 };
-    if (size - (first.end - first.at) - (second.end - second.at) > MAX_REST)
-        return g4_fail(err, G4_EINPUT, "%s: more than %d bytes besides vocab and merges", file,
-                       (int)MAX_REST);
     g4_status s = g4_text_add(&rest, data, first.at, err);
     if (s == G4_OK) s = g4_text_add(&rest, "0", 1, err);
     if (s == G4_OK) s = g4_text_add(&rest, data + first.end, second.at - first.end, err);
@@ -78,11 +75,13 @@ static g4_status parse(g4_tokenizer *t, const char *file, const uint8_t *data, s
     if (vocab.at == vocab.end || merges.at == merges.end)
         return g4_fail(err, G4_EINPUT, "%s: model.%s is missing", file,
                        vocab.at == vocab.end ? "vocab" : "merges");
-    if (parse_rest(file, data, size, vocab, merges, &root, err) != G4_OK) {
-        if (err && err->code == G4_ENOMEM) return G4_ENOMEM;
-        G4_TRY(explain(file, data, size, vocab, merges, &root, err));
-    }
-    g4_status s = load_model(t, file, data, vocab, merges, err);
+    if (size - (vocab.end - vocab.at) - (merges.end - merges.at) > MAX_REST)
+        return g4_fail(err, G4_EINPUT, "%s: more than %d bytes besides vocab and merges", file,
+                       (int)MAX_REST);
+    g4_status s = parse_rest(file, data, size, vocab, merges, &root, err);
+    if (s == G4_EINPUT) s = explain(file, data, size, vocab, merges, &root, err);
+    G4_TRY(s);
+    s = load_model(t, file, data, vocab, merges, err);
     if (s == G4_OK) s = g4_tokenizer_components(t, &root, err);
     g4_json_free(&root);
     return s;
