@@ -143,8 +143,7 @@ static g4_status load_text(g4_config *c, const g4_json *text, g4_arena *arena, g
     G4_TRY(load_heads(c, text, err));
     G4_TRY(only_str(text, "hidden_activation", "gelu_pytorch_tanh", err));
     c->max_position_embeddings = 262144;
-    /* 800000: the range that g4_cos_sin is exact in */
-    G4_TRY(g4_json_opt_int(text, "max_position_embeddings", 1, 800000,
+    G4_TRY(g4_json_opt_int(text, "max_position_embeddings", 1, G4_MAX_POSITION,
                            &c->max_position_embeddings, err));
     c->rms_norm_eps = 1e-6;
     G4_TRY(g4_json_opt_num(text, "rms_norm_eps", 0.0, 1.0, &c->rms_norm_eps, err));

@@ -19,6 +19,9 @@
 
 #include <stdint.h>
 
+/* Largest position whose angle g4_cos_sin reduces exactly, with room to generate. */
+enum { G4_MAX_POSITION = 700000 };
+
 typedef struct g4_rope_config {
     double theta, factor;           /* factor 1: none */
     double partial_rotary_factor;   /* of the head dim that rotates ("proportional") */

@@ -346,6 +346,13 @@ void g4_attention(g4_engine *e, const g4_attention_job *job)
     g4_par_for(e->par, job->rows * job->kv_heads * a.parts, 1, attention_piece, &a);
 }
 
+g4_span g4_visible(const g4_engine *e, int kind, int64_t index, g4_span block)
+{
+    const g4_config *c = &e->model->config;
+    if (!c->bidirectional_vision) block = (g4_span){ index, index };
+    return g4_mask_keys(e->plan.mask, kind, c->sliding_window, index, block);
+}
+
 void g4_observe(const g4_engine *e, g4_tap_id id, int seq, int64_t layer, int64_t row,
                 int64_t rows, int64_t cols, const float *data)
 {

@@ -82,6 +82,9 @@ typedef struct g4_attention_job {
 } g4_attention_job;
 void g4_attention(g4_engine *e, const g4_attention_job *job);
 
+/* Keys that token `index` sees in this layer kind; block: its image block. */
+g4_span g4_visible(const g4_engine *e, int kind, int64_t index, g4_span block);
+
 /* Tells the observer, if there is one. */
 void g4_observe(const g4_engine *e, g4_tap_id id, int seq, int64_t layer, int64_t row,
                 int64_t rows, int64_t cols, const float *data);

@@ -11,21 +11,18 @@
 /* Rows, angles and visible keys of all items, one behind the other. */
 static void enter(g4_engine *e, const g4_batch *b)
 {
-    const g4_config *c = &e->model->config;
-    int64_t D = c->hidden_size, at = 0;
+    int64_t D = e->model->config.hidden_size, at = 0;
     for (int i = 0; i < b->count; i++) {
         const g4_item *it = &b->items[i];
         for (int64_t t = 0; t < it->n; t++) {
             int64_t index = it->session->n + t;
-            g4_span block = it->blocks && c->bidirectional_vision ? it->blocks[t]
-                                                                  : (g4_span){ index, index };
+            g4_span block = it->blocks ? it->blocks[t] : (g4_span){ index, index };
             if (it->soft && it->soft[t])
                 memcpy(e->x + (at + t) * D, it->soft[t], (size_t)D * sizeof(float));
             else
                 g4_embed_token(e->model, e->x + (at + t) * D, it->ids[t]);
             for (int kind = 0; kind < 2; kind++)
-                e->keys[kind][at + t] =
-                    g4_mask_keys(e->plan.mask, kind, c->sliding_window, index, block);
+                e->keys[kind][at + t] = g4_visible(e, kind, index, block);
         }
         g4_angles(e, at, it->positions, it->n);
         at += it->n;

@@ -82,6 +82,10 @@ g4_status g4_prefill(g4_engine *e, g4_session *s, const g4_prompt *p, const g4_s
     if (rows > e->plan.rows)
         return g4_fail(err, G4_EINPUT, "a chunk of %lld tokens is more than the %lld planned for",
                        (long long)rows, (long long)e->plan.rows);
+    for (int64_t i = 0; i < p->n; i++)
+        if (p->positions[i] < 0 || p->positions[i] > G4_MAX_POSITION)
+            return g4_fail(err, G4_EINPUT, "position %d of token %lld is past %d", p->positions[i],
+                           (long long)i, (int)G4_MAX_POSITION);
     g4_span *blocks = calloc((size_t)p->n, sizeof *blocks);
     g4_span *shifted = calloc((size_t)p->n, sizeof *shifted);
     if (!blocks || !shifted) {

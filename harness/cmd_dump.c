@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * gemma4 dump: one prefill, its activations as a golden file.  --detail:
+ *   all       every activation        layer     every module of the first and last
+ *   output    embeddings, layer                 layer, `output` of the others
+ *             outputs, norm, logits   mtp       what a drafter starts from, its steps
+ *   generate  greedy text without and with the drafter */
+#include "harness/request.h"
+#include "harness/runtime.h"
+#include "kernels_opt/cpu.h"
+#include "ref/dtype/dtype.h"
+#include "ref/model/generate.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEFAULT_STEPS = 5, DEFAULT_TOKENS = 40, TILE = 64 };
+
+typedef enum detail { ALL, LAYER, OUTPUT, MTP, GENERATE } detail;
+
+typedef struct dump {
+    const g4_options *o;
+    g4_runtime rt;
+    g4_asked asked;
+    detail detail;
+    g4_golden_writer *w;
+    g4_engine *engine;
+    g4_session *session;
+    g4_drafter *drafter;
+    float *logits, *hidden;     /* of the last token */
+    g4_arena arena;
+    g4_status status;           /* first error inside the observer */
+    g4_err *err;
+} dump;
+
+static g4_status parse_detail(detail *d, const char *name, g4_err *err)
+{
+    static const char *const names[] = { "all", "layer", "output", "mtp", "generate" };
+    *d = ALL;
+    for (int i = 0; name && i < 5; i++)
+        if (strcmp(name, names[i]) == 0) {
+            *d = (detail)i;
+            return G4_OK;
+        }
+    if (!name) return G4_OK;
+    return g4_fail(err, G4_EINPUT, "--detail %s: known are all, layer, output, mtp, generate",
+                   name);
+}
+
+/* ---- which activations, in which shape ---- */
+
+static int is_shared_kv(g4_tap_id id)
+{
+    return id >= G4_TAP_sliding_key && id <= G4_TAP_full_value;
+}
+
+static int wanted(const dump *d, const g4_tap_at *at)
+{
+    int is_mtp = at->id >= G4_TAP_mtp_inputs_embeds;
+    if (d->detail == GENERATE) return 0;
+    if (d->detail == MTP) return is_mtp || is_shared_kv(at->id);
+    if (is_mtp || is_shared_kv(at->id)) return 0;
+    int inside = at->id > G4_TAP_embeddings && at->id < G4_TAP_output;
+    if (d->detail == ALL) return 1;
+    if (at->id >= G4_TAP_patch_ln1 && at->id <= G4_TAP_pos_norm) return 0;
+    if (!inside) return 1;
+    int64_t last = d->rt.model->config.num_hidden_layers - 1;
+    return d->detail == LAYER && (at->layer == 0 || at->layer == last);
+}
+
+/* Dims as stored; returns the rank. */
+static int dims_of(const dump *d, const g4_tap_at *at, int64_t dims[G4_GOLDEN_RANK])
+{
+    const g4_config *c = &d->rt.model->config;
+    const g4_prompt *p = &d->asked.prompt;
+    int kind = at->id < G4_TAP_norm ? c->layer_kind[at->layer] : G4_SLIDING;
+    int64_t T = p->n;
+    dims[0] = T;
+    dims[1] = at->cols;
+    switch (at->id) {
+    case G4_TAP_q_norm: case G4_TAP_k_norm: case G4_TAP_v_norm:
+        dims[1] = at->cols / c->head_dim[kind];
+        dims[2] = c->head_dim[kind];
+        return 3;
+    case G4_TAP_patch_ln1: case G4_TAP_patch_dense: case G4_TAP_patch_ln2: case G4_TAP_pos_norm:
+    case G4_TAP_vision_soft_tokens:
+        dims[0] = p->images.count * p->images.budget + p->frames.count * p->frames.budget;
+        return 2;
+    case G4_TAP_audio_soft_tokens:
+        dims[0] = p->clips;
+        dims[1] = p->clip_frames;
+        dims[2] = at->cols;
+        return 3;
+    case G4_TAP_full_key: case G4_TAP_full_value:
+        kind = G4_FULL;
+        /* fall through */
+    case G4_TAP_sliding_key: case G4_TAP_sliding_value:
+        dims[0] = c->kv_heads[kind];
+        dims[1] = T;
+        dims[2] = c->head_dim[kind];
+        return 3;
+    case G4_TAP_mtp_inputs_embeds: case G4_TAP_mtp_output: case G4_TAP_mtp_hidden:
+    case G4_TAP_mtp_logits:
+        dims[0] = at->cols;
+        return 1;
+    default:
+        return 2;
+    }
+}
+
+static void observe(void *ctx, const g4_tap_at *at, const float *data)
+{
+    dump *d = ctx;
+    char path[G4_GOLDEN_PATH] = "activations/";
+    size_t skip = strlen(path);
+    int64_t dims[G4_GOLDEN_RANK] = { 0 };
+    int id;
+    if (d->status != G4_OK || !wanted(d, at)) return;
+    g4_tap_path(path + skip, sizeof path - skip, at->id, at->layer, at->step);
+    int rank = dims_of(d, at, dims);
+    d->status = g4_golden_declare(d->w, path, G4_GOLDEN_F32, rank, dims, &id, d->err);
+    if (d->status == G4_OK)
+        d->status = g4_golden_put(d->w, id, at->row, at->rows, data, d->err);
+}
+
+/* ---- what is not a tap ---- */
+
+static g4_status put_mask(dump *d, const char *path, int kind, const g4_span *blocks)
+{
+    int64_t T = d->asked.prompt.n, dims[2] = { T, T };
+    int id;
+    uint8_t *row = malloc((size_t)T);
+    if (!row) return g4_nomem(d->err, path);
+    g4_status s = g4_golden_declare(d->w, path, G4_GOLDEN_U8, 2, dims, &id, d->err);
+    for (int64_t t = 0; s == G4_OK && t < T; t++) {
+        g4_span keys = g4_visible(d->engine, kind, t, blocks[t]);
+        memset(row, 0, (size_t)T);
+        memset(row + keys.begin, 1, (size_t)(keys.end - keys.begin));
+        s = g4_golden_put(d->w, id, t, 1, row, d->err);
+    }
+    free(row);
+    return s;
+}
+
+static g4_status put_masks(dump *d)
+{
+    const g4_prompt *p = &d->asked.prompt;
+    g4_span *blocks = g4_arena_alloc(&d->arena, (size_t)p->n, sizeof *blocks);
+    if (!blocks) return g4_nomem(d->err, "masks");
+    g4_blocks(blocks, p->types, p->n);
+    G4_TRY(put_mask(d, "activations/masks/sliding_attention", G4_SLIDING, blocks));
+    return put_mask(d, "activations/masks/full_attention", G4_FULL, blocks);
+}
+
+static g4_status put_ids(dump *d, const char *path, int rank, int64_t n, const int32_t *ids)
+{
+    return g4_golden_write(d->w, path, G4_GOLDEN_I32, rank, &n, ids, d->err);
+}
+
+static g4_status put_row(dump *d, const char *path, int64_t n, const float *row)
+{
+    return g4_golden_write(d->w, path, G4_GOLDEN_F32, 1, &n, row, d->err);
+}
+
+static g4_sampler greedy(const dump *d)
+{
+    const g4_generation *g = &d->rt.model->generation;
+    return (g4_sampler){ .suppress = g->suppress, .suppress_count = g->suppress_count };
+}
+
+static g4_status put_drafts(dump *d, int64_t steps)
+{
+    const g4_config *c = &d->rt.model->config;
+    g4_sampler s = greedy(d);
+    int32_t last = g4_argmax(&s, d->logits, c->vocab_size), ids[G4_MAX_DRAFT];
+    int32_t position = d->session->next_position;
+    G4_TRY(put_ids(d, "inputs/next_token", 0, 1, &last));
+    G4_TRY(put_ids(d, "inputs/position_id", 0, 1, &position));
+    G4_TRY(put_row(d, "activations/hidden_last", c->hidden_size, d->hidden));
+    G4_TRY(put_row(d, "activations/logits_last", c->vocab_size, d->logits));
+    const g4_tap tap = { d, observe };
+    d->drafter->tap = &tap;
+    g4_draft_begin(d->drafter, d->hidden);
+    for (int64_t i = 0; i < steps; i++) {
+        g4_draft_step(d->drafter, d->session, last, i);
+        ids[i] = last = g4_argmax(&s, d->drafter->logits, c->vocab_size);
+    }
+    d->drafter->tap = NULL;
+    G4_TRY(d->status);
+    return put_ids(d, "inputs/drafted", 1, steps, ids);
+}
+
+typedef struct text {
+    int32_t *ids;
+    int64_t n;
+} text;
+
+static int keep(void *ctx, int32_t id)
+{
+    text *t = ctx;
+    t->ids[t->n++] = id;
+    return 0;
+}
+
+static g4_status put_text(dump *d, const char *path, g4_drafter *drafter, int64_t tokens,
+                          int64_t max_draft)
+{
+    text t = { g4_arena_alloc(&d->arena, (size_t)tokens, sizeof(int32_t)), 0 };
+    g4_generate_stats stats;
+    g4_generate_options o = { .sampler = greedy(d), .max_tokens = tokens, .max_draft = max_draft };
+    if (!t.ids) return g4_nomem(d->err, path);
+    g4_session_rewind(d->session, d->asked.prompt.n);
+    G4_TRY(g4_generate(d->engine, d->session, drafter, d->logits, d->hidden, &o, keep, &t, &stats,
+                       d->err));
+    return put_ids(d, path, 1, t.n, t.ids);
+}
+
+/* ---- one file ---- */
+
+static g4_status put_attributes(dump *d)
+{
+    static const char *const details[] = { "all", "layer", "output", "mtp", "generate" };
+    const g4_options *o = d->o;
+    const char *name = d->asked.golden ? g4_golden_text(d->asked.golden, "case") : NULL;
+    char isa[G4_ISA_TEXT];
+    G4_TRY(g4_golden_put_text(d->w, "producer", "gemma4, engine ref", d->err));
+    G4_TRY(g4_golden_put_text(d->w, "case", name ? name : "request", d->err));
+    G4_TRY(g4_golden_put_text(d->w, "dtype", "float32", d->err));
+    G4_TRY(g4_golden_put_text(d->w, "detail", details[d->detail], d->err));
+    G4_TRY(g4_golden_put_text(d->w, "mask", g4_mask_name(d->engine->plan.mask), d->err));
+    G4_TRY(g4_golden_put_text(d->w, "isa", g4_isa_print(isa, d->rt.isas), d->err));
+    G4_TRY(g4_golden_put_text(d->w, "kv", g4_dtype_get(d->rt.kv)->name, d->err));
+    if (o->bos) G4_TRY(g4_golden_put_text(d->w, "bos", o->bos, d->err));
+    if (d->asked.text) {
+        G4_TRY(g4_golden_put_text(d->w, "prompt", d->asked.text, d->err));
+        G4_TRY(g4_golden_put_text(d->w, "media", d->asked.media, d->err));
+    }
+    if (!d->asked.prompt.images.count) return G4_OK;
+    return g4_golden_put_int(d->w, "image_tokens", d->asked.prompt.images.budget, d->err);
+}
+
+static g4_status open_engine(dump *d, int64_t behind, int64_t max_draft)
+{
+    const g4_config *c = &d->rt.model->config;
+    const g4_prompt *p = &d->asked.prompt;
+    g4_engine_plan plan = { .kv = d->rt.kv };
+    G4_TRY(g4_asked_mask(&plan.mask, d->o, d->asked.golden, d->err));
+    plan.rows = g4_chunk_rows(p->types, p->n, d->o->chunk);
+    if (plan.rows < max_draft + 1) plan.rows = max_draft + 1;
+    if (plan.rows < behind) plan.rows = behind;   /* rewinding to the prompt: see verify.c */
+    plan.logit_rows = plan.rows < TILE ? plan.rows : TILE;
+    plan.ctx = p->n + behind + max_draft + 1;
+    G4_TRY(g4_engine_open(&d->engine, d->rt.model, &d->rt.ops, d->rt.par, &plan, d->err));
+    G4_TRY(g4_session_open(&d->session, d->engine, d->err));
+    if (d->rt.draft) G4_TRY(g4_drafter_open(&d->drafter, d->rt.draft, d->engine, d->err));
+    d->logits = g4_arena_alloc(&d->arena, (size_t)c->vocab_size, sizeof(float));
+    d->hidden = g4_arena_alloc(&d->arena, (size_t)c->hidden_size, sizeof(float));
+    return d->logits && d->hidden ? G4_OK : g4_nomem(d->err, "dump");
+}
+
+static g4_status prefill(dump *d)
+{
+    const g4_tap tap = { d, observe };
+    g4_soft soft;
+    if (d->detail != GENERATE) d->engine->tap = &tap;
+    G4_TRY(g4_soft_embed(&soft, d->engine, &d->asked.prompt, d->err));
+    g4_status s = g4_prefill(d->engine, d->session, &d->asked.prompt, &soft, d->o->chunk, 1,
+                             d->logits, d->hidden, d->err);
+    g4_soft_free(&soft);
+    d->engine->tap = NULL;
+    return s != G4_OK ? s : d->status;
+}
+
+static g4_status work(dump *d)
+{
+    const g4_options *o = d->o;
+    G4_TRY(parse_detail(&d->detail, o->detail, d->err));
+    int drafts = d->detail == MTP || d->detail == GENERATE;
+    g4_draft_need need = d->detail == MTP ? G4_DRAFT_MUST : G4_DRAFT_IF_THERE;
+    G4_TRY(g4_runtime_open(&d->rt, o, drafts ? need : G4_DRAFT_NONE, d->err));
+    G4_TRY(g4_asked_open(&d->asked, o, d->rt.model, d->err));
+    int64_t tokens = d->detail != GENERATE ? 0 : o->max_tokens > 0 ? o->max_tokens : DEFAULT_TOKENS;
+    int64_t steps = !drafts ? 0 : o->max_draft > 0 ? o->max_draft : DEFAULT_STEPS;
+    G4_TRY(open_engine(d, tokens, steps));
+    G4_TRY(g4_golden_create(&d->w, o->out, d->err));
+    G4_TRY(put_attributes(d));
+    G4_TRY(g4_golden_write_prompt(d->w, &d->asked.prompt, d->err));
+    G4_TRY(prefill(d));
+    if (!drafts) G4_TRY(put_masks(d));
+    if (d->detail == MTP) G4_TRY(put_drafts(d, steps));
+    if (d->detail == GENERATE) {
+        G4_TRY(put_text(d, "inputs/generated", NULL, tokens, steps));
+        if (d->drafter) G4_TRY(put_text(d, "inputs/assisted", d->drafter, tokens, steps));
+    }
+    g4_golden_writer *w = d->w;
+    d->w = NULL;
+    return g4_golden_commit(w, d->err);
+}
+
+int cmd_dump(const g4_options *o, g4_err *err)
+{
+    dump d = { .o = o, .err = err };
+    g4_status s = work(&d);
+    g4_golden_abort(d.w);
+    g4_drafter_close(d.drafter);
+    g4_session_close(d.session);
+    g4_engine_close(d.engine);
+    g4_arena_free(&d.arena);
+    g4_asked_close(&d.asked);
+    g4_runtime_close(&d.rt);
+    return s == G4_OK ? 0 : 2;
+}

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "harness/verify.h"
+
+#include "ref/model/generate.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Tokens a round of the drafted text; the text does not depend on it. */
+enum { MAX_DRAFT = 4 };
+
+typedef struct partial {
+    float *data;               /* malloc'ed [rows][cols] until complete */
+    int64_t filled;
+} partial;
+
+typedef struct check {
+    g4_compare *c;
+    g4_golden *golden;
+    const g4_runtime *rt;
+    g4_arena arena;            /* inputs, results */
+    g4_prompt prompt;
+    g4_engine *engine;
+    g4_session *session;
+    g4_drafter *drafter;
+    partial *parts;            /* [datasets]; a prefill in chunks comes in pieces */
+    float *logits, *hidden;    /* [V], [D] of the last token */
+    float *own_hidden;         /* [D] what our draft step before this one gave */
+    g4_status status;          /* first error inside the observer */
+    g4_err *err;
+} check;
+
+/* ---- the observer ---- */
+
+static g4_status take(check *k, const g4_golden_set *set, const g4_tap_at *at, const float *data)
+{
+    int64_t rows = g4_golden_rows(set);
+    if (at->row == 0 && at->rows == rows)
+        return g4_compare_dataset(k->c, set->path, rows, at->cols, data, k->err);
+    if (at->row + at->rows > rows || at->cols != g4_golden_cols(set))   /* says what differs */
+        return g4_compare_dataset(k->c, set->path, at->row + at->rows, at->cols, data, k->err);
+    partial *p = &k->parts[set - g4_golden_at(k->golden, 0)];
+    size_t values;
+    if (__builtin_mul_overflow((size_t)rows, (size_t)at->cols, &values)) values = SIZE_MAX / 8;
+    if (!p->data) p->data = calloc(values, sizeof *p->data);
+    if (!p->data) return g4_nomem(k->err, set->path);
+    memcpy(p->data + at->row * at->cols, data,
+           (size_t)(at->rows * at->cols) * sizeof *data);
+    p->filled += at->rows;
+    if (p->filled < rows) return G4_OK;
+    g4_status s = g4_compare_dataset(k->c, set->path, rows, at->cols, p->data, k->err);
+    free(p->data);
+    *p = (partial){ NULL, 0 };
+    return s;
+}
+
+/* inputs_embeds with the hidden half that our own step before made. */
+static g4_status take_draft_input(check *k, const g4_golden_set *set, const float *data)
+{
+    int64_t D = k->rt->model->config.hidden_size;
+    float *both = malloc(2 * (size_t)D * sizeof *both);
+    if (!both) return g4_nomem(k->err, set->path);
+    memcpy(both, data, (size_t)D * sizeof *both);
+    memcpy(both + D, k->own_hidden, (size_t)D * sizeof *both);
+    g4_status s = g4_compare_dataset(k->c, set->path, 1, 2 * D, both, k->err);
+    free(both);
+    return s;
+}
+
+static void observe(void *ctx, const g4_tap_at *at, const float *data)
+{
+    check *k = ctx;
+    char path[G4_GOLDEN_PATH] = "activations/";
+    size_t skip = strlen(path);
+    if (k->status != G4_OK) return;
+    g4_tap_path(path + skip, sizeof path - skip, at->id, at->layer, at->step);
+    const g4_golden_set *set = g4_golden_find(k->golden, path);
+    if (!set) return;
+    k->status = at->id == G4_TAP_mtp_inputs_embeds ? take_draft_input(k, set, data)
+                                                   : take(k, set, at, data);
+}
+
+/* ---- what a golden may hold beside the taps ---- */
+
+/* A list of n values, which the format may see as one row or as one column. */
+static g4_status compare_list(check *k, const char *path, g4_golden_type type, int64_t n,
+                              const void *values)
+{
+    const g4_golden_set *set = g4_golden_find(k->golden, path);
+    if (!set) return G4_OK;
+    int column = g4_golden_cols(set) == 1;
+    return g4_compare_values(k->c, path, column ? n : 1, column ? 1 : n, type, values, k->err);
+}
+
+static g4_status compare_row(check *k, const char *path, int64_t n, const float *row)
+{
+    return compare_list(k, path, G4_GOLDEN_F32, n, row);
+}
+
+static g4_status compare_ids(check *k, const char *path, int64_t n, const int32_t *ids)
+{
+    return compare_list(k, path, G4_GOLDEN_I32, n, ids);
+}
+
+static g4_status compare_mask(check *k, const char *path, int kind)
+{
+    const g4_golden_set *set = g4_golden_find(k->golden, path);
+    int64_t T = k->prompt.n;
+    if (!set) return G4_OK;
+    uint8_t *cells = calloc((size_t)T, (size_t)T);
+    g4_span *blocks = calloc((size_t)T, sizeof *blocks);
+    if (!cells || !blocks) {
+        free(cells);
+        free(blocks);
+        return g4_nomem(k->err, path);
+    }
+    g4_blocks(blocks, k->prompt.types, T);
+    for (int64_t t = 0; t < T; t++) {
+        g4_span keys = g4_visible(k->engine, kind, t, blocks[t]);
+        memset(cells + t * T + keys.begin, 1, (size_t)(keys.end - keys.begin));
+    }
+    g4_status s = g4_compare_values(k->c, path, T, T, G4_GOLDEN_U8, cells, k->err);
+    free(cells);
+    free(blocks);
+    return s;
+}
+
+static g4_sampler greedy(const check *k)
+{
+    const g4_generation *g = &k->rt->model->generation;
+    return (g4_sampler){ .suppress = g->suppress, .suppress_count = g->suppress_count };
+}
+
+/* The golden's own hidden state that goes into draft step `step`. */
+static g4_status golden_hidden(check *k, int64_t step, float *hidden)
+{
+    char path[G4_GOLDEN_PATH];
+    int64_t D = k->rt->model->config.hidden_size;
+    snprintf(path, sizeof path, "activations/mtp/step%lld/inputs_embeds", (long long)step);
+    const g4_golden_set *set = g4_golden_find(k->golden, path);
+    if (!set || g4_golden_values(set) != 2 * D ||
+        (set->type != G4_GOLDEN_F32 && set->type != G4_GOLDEN_F64))
+        return g4_fail(k->err, G4_EINPUT, "%s: %s is missing or not %lld long",
+                       g4_golden_path(k->golden), path, (long long)(2 * D));
+    void *data = malloc(2 * (size_t)D * g4_golden_size(set->type));
+    if (!data) return g4_nomem(k->err, path);
+    g4_status s = g4_golden_read(k->golden, set, data, k->err);
+    for (int64_t i = 0; s == G4_OK && i < D; i++)
+        hidden[i] = set->type == G4_GOLDEN_F32 ? ((float *)data)[D + i]
+                                               : (float)((double *)data)[D + i];
+    free(data);
+    return s;
+}
+
+/* Drafts n tokens freely, watched by nobody. */
+static void draft_freely(check *k, int32_t last, int32_t *ids, int64_t n)
+{
+    g4_sampler s = greedy(k);
+    g4_draft_begin(k->drafter, k->hidden);
+    for (int64_t i = 0; i < n; i++) {
+        g4_draft_step(k->drafter, k->session, last, i);
+        ids[i] = last = g4_argmax(&s, k->drafter->logits, k->rt->model->config.vocab_size);
+    }
+}
+
+static g4_status draft_steps(check *k, const g4_tap *tap)
+{
+    const g4_config *c = &k->rt->model->config;
+    int32_t *want, *ids, position = k->session->next_position;
+    int64_t n, D = c->hidden_size;
+    g4_sampler s = greedy(k);
+    int32_t last = g4_argmax(&s, k->logits, c->vocab_size);
+    G4_TRY(compare_ids(k, "inputs/next_token", 1, &last));
+    G4_TRY(compare_ids(k, "inputs/position_id", 1, &position));
+    G4_TRY(compare_row(k, "activations/hidden_last", D, k->hidden));
+    G4_TRY(compare_row(k, "activations/logits_last", c->vocab_size, k->logits));
+    if (!k->drafter) return G4_OK;
+    G4_TRY(g4_golden_ids(k->golden, "inputs/drafted", &k->arena, &want, &n, k->err));
+    ids = g4_arena_alloc(&k->arena, (size_t)n, sizeof *ids);
+    k->own_hidden = g4_arena_alloc(&k->arena, (size_t)D, sizeof *k->own_hidden);
+    if (!ids || !k->own_hidden) return g4_nomem(k->err, "inputs/drafted");
+    draft_freely(k, last, ids, n);
+    G4_TRY(compare_ids(k, "inputs/drafted", n, ids));
+
+    k->drafter->tap = tap;
+    g4_draft_begin(k->drafter, k->hidden);
+    for (int64_t i = 0; i < n; i++) {
+        memcpy(k->own_hidden, k->drafter->hidden, (size_t)D * sizeof(float));
+        if (i > 0) G4_TRY(golden_hidden(k, i, k->drafter->hidden));
+        g4_draft_step(k->drafter, k->session, i ? want[i - 1] : last, i);
+    }
+    k->drafter->tap = NULL;
+    return k->status;
+}
+
+typedef struct text {
+    int32_t *ids;
+    int64_t n;
+} text;
+
+static int keep(void *ctx, int32_t id)
+{
+    text *t = ctx;
+    t->ids[t->n++] = id;
+    return 0;
+}
+
+/* Greedy text as long as the golden's, from the prefilled session. */
+static g4_status greedy_text(check *k, const char *path, g4_drafter *d)
+{
+    int32_t *want;
+    text t = { NULL, 0 };
+    g4_generate_stats stats;
+    g4_generate_options o = { .sampler = greedy(k), .max_draft = MAX_DRAFT };
+    if (!g4_golden_find(k->golden, path)) return G4_OK;
+    G4_TRY(g4_golden_ids(k->golden, path, &k->arena, &want, &o.max_tokens, k->err));
+    t.ids = g4_arena_alloc(&k->arena, (size_t)o.max_tokens, sizeof *t.ids);
+    if (!t.ids) return g4_nomem(k->err, path);
+    g4_session_rewind(k->session, k->prompt.n);
+    G4_TRY(g4_generate(k->engine, k->session, d, k->logits, k->hidden, &o, keep, &t, &stats,
+                       k->err));
+    return compare_ids(k, path, t.n, t.ids);
+}
+
+/* ---- one file ---- */
+
+/* Tokens that the longest generated text of the file needs behind the prompt. */
+static int64_t tokens_behind(const g4_golden *g)
+{
+    static const char *const paths[] = { "inputs/generated", "inputs/assisted" };
+    int64_t most = 0;
+    for (int i = 0; i < 2; i++) {
+        const g4_golden_set *s = g4_golden_find(g, paths[i]);
+        if (s && g4_golden_values(s) > most) most = g4_golden_values(s);
+    }
+    return most;
+}
+
+static g4_status open_engine(check *k, const g4_verify_options *o, g4_err *err)
+{
+    const g4_config *c = &k->rt->model->config;
+    g4_engine_plan plan = { .kv = k->rt->kv };
+    const char *mask = o->mask ? o->mask : g4_golden_text(k->golden, "mask");
+    int64_t behind = tokens_behind(k->golden);
+    if (mask) G4_TRY(g4_mask_by_name(&plan.mask, mask, err));
+    plan.rows = g4_chunk_rows(k->prompt.types, k->prompt.n, o->chunk);
+    if (plan.rows < MAX_DRAFT + 1) plan.rows = MAX_DRAFT + 1;
+    plan.logit_rows = plan.rows < 64 ? plan.rows : 64;
+    plan.ctx = k->prompt.n + behind + MAX_DRAFT + 1;
+    /* rewinding to the prompt needs its window still in the ring */
+    if (behind > plan.rows) plan.rows = behind;
+    G4_TRY(g4_engine_open(&k->engine, k->rt->model, &k->rt->ops, k->rt->par, &plan, err));
+    G4_TRY(g4_session_open(&k->session, k->engine, err));
+    if (k->rt->draft) G4_TRY(g4_drafter_open(&k->drafter, k->rt->draft, k->engine, err));
+    k->logits = g4_arena_alloc(&k->arena, (size_t)c->vocab_size, sizeof(float));
+    k->hidden = g4_arena_alloc(&k->arena, (size_t)c->hidden_size, sizeof(float));
+    return k->logits && k->hidden ? G4_OK : g4_nomem(err, "verify");
+}
+
+static g4_status run(check *k, const g4_verify_options *o, g4_err *err)
+{
+    const g4_config *c = &k->rt->model->config;
+    const g4_tap tap = { k, observe };
+    g4_soft soft;
+    G4_TRY(g4_golden_prompt(k->golden, &k->prompt, &k->arena, err));
+    G4_TRY(g4_prompt_check(&k->prompt, g4_golden_path(k->golden), c->vocab_size,
+                           c->mm_posemb_size, c->patch_size ? g4_patch_values(c) : 0,
+                           c->audio_embed_dim, err));
+    k->parts = g4_arena_alloc(&k->arena, g4_golden_count(k->golden), sizeof *k->parts);
+    if (!k->parts) return g4_nomem(err, "verify");
+    G4_TRY(open_engine(k, o, err));
+    k->engine->tap = &tap;
+    G4_TRY(g4_soft_embed(&soft, k->engine, &k->prompt, err));
+    g4_status s = g4_prefill(k->engine, k->session, &k->prompt, &soft, o->chunk, 1, k->logits,
+                             k->hidden, err);
+    g4_soft_free(&soft);
+    k->engine->tap = NULL;
+    G4_TRY(s);
+    G4_TRY(k->status);
+    G4_TRY(compare_mask(k, "activations/masks/sliding_attention", G4_SLIDING));
+    G4_TRY(compare_mask(k, "activations/masks/full_attention", G4_FULL));
+    if (g4_golden_find(k->golden, "inputs/drafted")) G4_TRY(draft_steps(k, &tap));
+    G4_TRY(greedy_text(k, "inputs/generated", NULL));
+    return k->drafter ? greedy_text(k, "inputs/assisted", k->drafter) : G4_OK;
+}
+
+g4_status g4_verify(g4_compare **c, const g4_runtime *rt, const char *path,
+                    const g4_verify_options *o, g4_err *err)
+{
+    check k = { .rt = rt, .err = err };
+    *c = NULL;
+    G4_TRY(g4_compare_open(&k.c, path, rt->model->dir, o->golden_flags, err));
+    k.golden = g4_compare_golden(k.c);
+    g4_status s = run(&k, o, err);
+    for (size_t i = 0; k.parts && i < g4_golden_count(k.golden); i++) free(k.parts[i].data);
+    g4_drafter_close(k.drafter);
+    g4_session_close(k.session);
+    g4_engine_close(k.engine);
+    g4_arena_free(&k.arena);
+    if (s != G4_OK) {
+        g4_compare_close(k.c);
+        return s;
+    }
+    *c = k.c;
+    return G4_OK;
+}
