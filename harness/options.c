@@ -397,28 +397,19 @@ static int is_help(const char *arg)
     return strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0;
 }
 
-g4_status g4_options_parse(g4_options *o, int argc, char **argv, g4_err *err)
+g4_status g4_options_parse_row(g4_options *o, const g4_command_row *row, int argc, char **argv,
+                               g4_err *err)
 {
-    const g4_command_row *row;
     uint8_t seen[TABLE_SIZE] = { 0 };
     int only_args = 0;
     defaults(o);
-    if (argc < 2)
-        return g4_fail(err, G4_EINPUT, "usage: gemma4 COMMAND [options]; gemma4 help lists them");
-    o->command = argv[1];
-    if (is_help(o->command)) {
-        o->command = "help";
-        return G4_OK;
-    }
-    if (o->command[0] == '-')
-        return g4_fail(err, G4_EINPUT, "%.60s: the command comes first (gemma4 help)", o->command);
-    G4_TRY(g4_command_find(&row, o->command, err));
-    for (int i = 2; i < argc; i++) {
+    o->command = row->name;
+    for (int i = 0; i < argc; i++) {
         const char *arg = argv[i];
         if (!only_args && is_help(arg)) {
             defaults(o);
-            o->args[o->arg_count++] = row->name;
             o->command = "help";
+            o->args[o->arg_count++] = row->name;
             return G4_OK;
         }
         if (!only_args && strcmp(arg, "--") == 0) {
@@ -433,4 +424,20 @@ g4_status g4_options_parse(g4_options *o, int argc, char **argv, g4_err *err)
         }
     }
     return check_complete(o, row, seen, err);
+}
+
+g4_status g4_options_parse(g4_options *o, int argc, char **argv, g4_err *err)
+{
+    const g4_command_row *row;
+    defaults(o);
+    if (argc < 2)
+        return g4_fail(err, G4_EINPUT, "usage: gemma4 COMMAND [options]; gemma4 help lists them");
+    if (is_help(argv[1])) {
+        o->command = "help";
+        return G4_OK;
+    }
+    if (argv[1][0] == '-')
+        return g4_fail(err, G4_EINPUT, "%.60s: the command comes first (gemma4 help)", argv[1]);
+    G4_TRY(g4_command_find(&row, argv[1], err));
+    return g4_options_parse_row(o, row, argc - 2, argv + 2, err);
 }

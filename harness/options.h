@@ -51,6 +51,11 @@ typedef struct g4_options {
  * `gemma4 --help`, `gemma4 CMD --help` and -h come out as the command help. */
 g4_status g4_options_parse(g4_options *o, int argc, char **argv, g4_err *err);
 
+/* The words behind the command, for a given row; g4_options_parse's second half. */
+typedef struct g4_command_row g4_command_row;
+g4_status g4_options_parse_row(g4_options *o, const g4_command_row *row, int argc, char **argv,
+                               g4_err *err);
+
 /* "2,17,..." -> ids in the arena; each in [0, 2^31). */
 g4_status g4_ids_parse(const char *text, g4_arena *arena, int32_t **ids, int64_t *count,
                        g4_err *err);
@@ -76,10 +81,10 @@ const g4_option *g4_option_at(size_t i);                  /* NULL past the end *
 const char *g4_option_dashes(const g4_option *opt);       /* "-" or "--" */
 
 /* One row of cmd.def. */
-typedef struct g4_command_row {
+struct g4_command_row {
     const char *name, *usage, *options, *summary;
     g4_command *run;
-} g4_command_row;
+};
 
 const g4_command_row *g4_command_at(size_t i);            /* NULL past the end */
 /* Errors: G4_EINPUT, "not built yet" for names the format document plans. */

@@ -94,4 +94,5 @@ void g4_sigbus_install(void)
     sa.sa_flags = 0;
     sa.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &sa, NULL);
+    sigaction(SIGXFSZ, &sa, NULL);   /* `ulimit -f`, in the same way */
 }

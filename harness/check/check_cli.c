@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The program as a user meets it: exit codes, one line on stderr for an error
+ * and nothing a terminal would obey, results on stdout and nowhere else, signals
+ * and full disks.  Runs gemma4 (environment G4_BIN, else the one beside the
+ * check binary) by fork and exec, without a shell. */
+#include "harness/check/suite.h"
+#include "harness/check/tempdir.h"
+#include "harness/options.h"
+#include "harness/sigbus.h"
+
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+Suite *check_cli(void);
+
+enum { MAX_WORDS = 64, CAPTURE = 1 << 20, CANNOT_EXEC = 126 };
+
+static char dir[TEMPDIR_MAX], model[TEMPDIR_MAX];
+
+/* What a run gave. */
+static struct {
+    int code;                 /* exit code, or 1000 + signal */
+    char out[CAPTURE], err[CAPTURE];
+} r;
+
+static const char tiny[] =
+    "{\"architectures\":[\"Gemma4UnifiedForConditionalGeneration\"],"
+    "\"model_type\":\"gemma4_unified\",\"boi_token_id\":17,\"eoi_token_id\":21,"
+    "\"image_token_id\":19,\"video_token_id\":23,\"boa_token_id\":18,\"eoa_token_index\":22,"
+    "\"audio_token_id\":20,\"text_config\":{\"vocab_size\":512,\"hidden_size\":32,"
+    "\"intermediate_size\":48,\"num_hidden_layers\":6,\"num_attention_heads\":4,"
+    "\"num_key_value_heads\":2,\"head_dim\":16,\"global_head_dim\":32,"
+    "\"num_global_key_value_heads\":1,\"sliding_window\":16,\"attention_k_eq_v\":true},"
+    "\"vision_config\":{\"patch_size\":4,\"pooling_kernel_size\":3,\"mm_embed_dim\":24,"
+    "\"mm_posemb_size\":128},\"audio_config\":{\"audio_embed_dim\":80}}";
+
+static const char *program(void)
+{
+    static char path[4096];
+    const char *given = getenv("G4_BIN");
+    if (given && *given) return given;
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 16);
+    ck_assert_int_gt(n, 0);
+    path[n] = 0;
+    strcpy(strrchr(path, '/') + 1, "gemma4");
+    if (access(path, X_OK) != 0) ck_abort_msg("%s is not built (make, or set G4_BIN)", path);
+    return path;
+}
+
+/* Starts gemma4 with stdout and stderr going to the given descriptors. */
+static pid_t start(char **argv, int out, int err, rlim_t file_limit)
+{
+    const char *path = program();
+    argv[0] = (char *)(uintptr_t)path;
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid > 0) return pid;
+    int null = open("/dev/null", O_RDONLY);
+    struct rlimit limit = { file_limit, file_limit };
+    if (file_limit != RLIM_INFINITY) setrlimit(RLIMIT_FSIZE, &limit);
+    dup2(null, 0);
+    dup2(out, 1);
+    dup2(err, 2);
+    for (int fd = 3; fd < 64; fd++) close(fd);
+    execv(path, argv);
+    _exit(CANNOT_EXEC);
+}
+
+static int finish(pid_t pid)
+{
+    int status;
+    while (waitpid(pid, &status, 0) < 0) ck_assert_int_eq(errno, EINTR);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+/* Reads both pipes until they end. */
+static void capture(int out, int err)
+{
+    struct pollfd p[2] = { { out, POLLIN, 0 }, { err, POLLIN, 0 } };
+    char *to[2] = { r.out, r.err };
+    size_t fill[2] = { 0, 0 };
+    while (p[0].fd >= 0 || p[1].fd >= 0) {
+        ck_assert_int_gt(poll(p, 2, 30000), 0);
+        for (int i = 0; i < 2; i++) {
+            if (p[i].fd < 0 || !p[i].revents) continue;
+            ssize_t n = read(p[i].fd, to[i] + fill[i], CAPTURE - 1 - fill[i]);
+            if (n <= 0) p[i].fd = -1;
+            else fill[i] += (size_t)n;
+        }
+    }
+    r.out[fill[0]] = r.err[fill[1]] = 0;
+}
+
+/* The words in line ("%m": the model, "%d": the folder, "~": an empty word). */
+static int split(char *line, char **argv, char (*space)[TEMPDIR_MAX])
+{
+    int argc = 1;
+    for (char *w = strtok(line, " "); w; w = strtok(NULL, " ")) {
+        ck_assert_int_lt(argc, MAX_WORDS - 1);
+        if (strncmp(w, "%m", 2) == 0 || strncmp(w, "%d", 2) == 0) {
+            ck_assert_int_lt(snprintf(space[argc], TEMPDIR_MAX, "%s%s",
+                                      w[1] == 'm' ? model : dir, w + 2), TEMPDIR_MAX);
+            w = space[argc];
+        }
+        argv[argc++] = strcmp(w, "~") == 0 ? w + 1 : w;
+    }
+    argv[argc] = NULL;
+    return argc;
+}
+
+/* Runs "info --model %m" and fills r; stdout to the file `to` unless NULL. */
+static void run_to(const char *command, const char *to, rlim_t file_limit)
+{
+    char line[2048], space[MAX_WORDS][TEMPDIR_MAX], *argv[MAX_WORDS];
+    int out[2], err[2];
+    ck_assert_uint_lt(strlen(command), sizeof line);
+    strcpy(line, command);
+    split(line, argv, space);
+    ck_assert_int_eq(pipe(out), 0);
+    ck_assert_int_eq(pipe(err), 0);
+    int file = to ? open(to, O_WRONLY | O_CREAT, 0666) : -1;
+    ck_assert(!to || file >= 0);
+    pid_t pid = start(argv, to ? file : out[1], err[1], file_limit);
+    close(out[1]);
+    close(err[1]);
+    if (to) close(file);
+    capture(out[0], err[0]);
+    close(out[0]);
+    close(err[0]);
+    r.code = finish(pid);
+}
+
+static void run(const char *command)
+{
+    run_to(command, NULL, RLIM_INFINITY);
+}
+
+/* Exit 2, one line on stderr, all of it printable, "gemma4: " in front. */
+static void expect_error(const char *says)
+{
+    size_t len = strlen(r.err);
+    if (r.code != 2) ck_abort_msg("exit %d, expected 2; stderr: %s", r.code, r.err);
+    ck_assert_msg(len > 8 && strncmp(r.err, "gemma4: ", 8) == 0, "stderr: %s", r.err);
+    ck_assert_ptr_eq(strchr(r.err, '\n'), r.err + len - 1);
+    for (size_t i = 0; i + 1 < len; i++) {
+        unsigned char c = (unsigned char)r.err[i];
+        ck_assert_msg(c >= 0x20 && c != 0x7f, "raw byte 0x%02x on stderr", c);
+        if (c == 0xc2) ck_assert_uint_ge((unsigned char)r.err[i + 1], 0xa0);
+    }
+    if (!strstr(r.err, says)) ck_abort_msg("said '%s', expected '%s'", r.err, says);
+}
+
+static void setup(void)
+{
+    tempdir_make(dir);
+    tempdir_path(model, dir, "model");
+    tempdir_write(dir, "tiny.json", tiny, strlen(tiny));
+    run("synth --shape %d/tiny.json --type bf16 --seed 3 --out %m");
+    if (r.code == CANNOT_EXEC) return;   /* runnable() says so in each test */
+    ck_assert_msg(r.code == 0, "synth: exit %d: %s", r.code, r.err);
+}
+
+static void teardown(void)
+{
+    tempdir_remove(dir);
+}
+
+/* An emulated check binary (qemu-user) cannot exec another foreign one. */
+static int runnable(void)
+{
+    if (r.code != CANNOT_EXEC) return 1;
+    check_skip("cli", "this machine cannot execute gemma4 (foreign architecture?)");
+    return 0;
+}
+
+static const struct {
+    const char *command, *says;
+} bad[] = {
+    { "", "usage: gemma4 COMMAND" },
+    { "frobnicate", "frobnicate: no such command" },
+    { "--json", "--json: the command comes first" },
+    { "help frobnicate", "frobnicate: no such command" },
+    { "help a b", "b: one argument too many" },
+    { "info", "info: --model MODEL is missing" },
+    { "info --model", "--model: its value (MODEL) is missing" },
+    { "info --model ~", "--model '': expected" },
+    { "info --model %m extra", "extra: one argument too many" },
+    { "info --model %m --threads 0", "--threads 0: expected" },
+    { "info --model %m --ctx 0", "--ctx 0: expected" },
+    { "info --model %m --ctx 262145", "--ctx 262145: " },
+    { "info --model %m --kv q4", "--kv q4: expected f32|f16|q8_0" },
+    { "info --model %m --json --json", "--json: given twice" },
+    { "info --model %m --temperature 1", "--temperature: not an option of info" },
+    { "info --model %d/none", "none: no such model folder" },
+    { "info --model %m/config.json", "config.json: a file, expected a model folder (GGUF" },
+    { "info --model %d", "config.json: cannot open: No such file or directory" },
+    { "info --model /dev/null", "/dev/null: no such model folder" },
+    { "info --model a\x1b[2J\xc2\x9b" "31m\x07", "no such model folder" },
+    { "info --\x1b]0;x\x07", "no such option" },
+    { "a\x1b[31m\xff\x7f", "no such command" },
+    { "info --model %m --draft %m", "is no drafter" },
+    { "synth --shape 12b --type bf16", "synth: --out PATH is missing" },
+    { "synth --shape 12b --type q4_0 --out %d/x", "--type q4_0: not available" },
+    { "synth --shape 12b --type bf16 --seed -1 --out %d/x", "--seed -1: expected" },
+    { "synth --shape 12b --type bf16 --seed 1e3 --out %d/x", "--seed 1e3: expected" },
+    { "synth --shape 12b --type bf16 --out %m", "exists and is not an empty folder" },
+    { "synth --shape %m/model.safetensors --type bf16 --out %d/x", "model.safetensors: " },
+};
+
+START_TEST(errors)
+{
+    if (!runnable()) return;
+    run(bad[_i].command);
+    expect_error(bad[_i].says);
+    ck_assert_str_eq(r.out, "");
+    ck_assert_int_eq(tempdir_count(dir), 2);   /* nothing but the model and tiny.json */
+}
+END_TEST
+
+/* Commands of the format document that have no row yet say so. */
+START_TEST(planned_commands)
+{
+    static const char *const names[] = {
+        "info", "tokens", "dump", "compare", "verify", "generate", "quantize", "imatrix", "mtp",
+        "sensitivity", "perplexity", "kl", "eval", "bench", "serve", "synth",
+    };
+    if (!runnable()) return;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const g4_command_row *row;
+        char line[64];
+        if (g4_command_find(&row, names[i], NULL) == G4_OK) continue;
+        run(names[i]);
+        snprintf(line, sizeof line, "%s: not built yet", names[i]);
+        expect_error(line);
+    }
+}
+END_TEST
+
+START_TEST(help_shows_all_there_is)
+{
+    const g4_command_row *row;
+    const g4_option *opt;
+    static char index[CAPTURE];
+    char line[128];
+    if (!runnable()) return;
+    run("--help");
+    strcpy(index, r.out);
+    run("help");
+    ck_assert_int_eq(r.code, 0);
+    ck_assert_str_eq(r.err, "");
+    ck_assert_str_eq(r.out, index);
+    for (size_t c = 0; (row = g4_command_at(c)) != NULL; c++) {
+        snprintf(line, sizeof line, "\n  %s ", row->name);
+        ck_assert_msg(strstr(index, line) != NULL, "%s is not in help", row->name);
+        snprintf(line, sizeof line, "help %s", row->name);
+        run(line);
+        ck_assert_int_eq(r.code, 0);
+        ck_assert_str_eq(r.err, "");
+        for (size_t i = 0; (opt = g4_option_at(i)) != NULL; i++) {
+            snprintf(line, sizeof line, "\n  %s%s%c", g4_option_dashes(opt), opt->name,
+                     opt->value ? ' ' : '\0');
+            if (g4_command_takes(row, opt->name))
+                ck_assert_msg(strstr(r.out, line) != NULL, "help %s lacks %s", row->name, line);
+        }
+    }
+}
+END_TEST
+
+START_TEST(info_in_json)
+{
+    if (!runnable()) return;
+    run("info --model %m --json --memory --ctx 100 --kv f16 --chunk 10 --threads 1");
+    ck_assert_int_eq(r.code, 0);
+    ck_assert_str_eq(r.err, "");
+    json_error_t je;
+    json_t *root = json_loads(r.out, JSON_REJECT_DUPLICATES, &je);
+    ck_assert_msg(root != NULL, "%s", je.text);
+    static const struct {
+        const char *key;
+        json_int_t value;
+    } ints[] = {
+        { "hidden_size", 32 }, { "num_hidden_layers", 6 }, { "vocab_size", 512 },
+        { "tensors", 2 + 5 * 14 + 13 + 11 },
+    };
+    for (size_t i = 0; i < sizeof ints / sizeof *ints; i++)
+        ck_assert_int_eq(json_integer_value(json_object_get(root, ints[i].key)), ints[i].value);
+    ck_assert_str_eq(json_string_value(json_object_get(root, "architecture")),
+                     "Gemma4UnifiedForConditionalGeneration");
+    json_int_t parameters = json_integer_value(json_object_get(root, "parameters"));
+    ck_assert_int_gt(parameters, 0);
+    ck_assert_int_eq(json_integer_value(json_object_get(root, "bytes")), 2 * parameters);
+    json_t *bf16 = json_object_get(json_object_get(root, "formats"), "bf16");
+    ck_assert_int_eq(json_integer_value(json_object_get(bf16, "values")), parameters);
+    /* Cache: 5 sliding layers of at least window + chunk rows, one full layer of ctx
+     * rows; keys and values; f16; 2 x 16 and 1 x 32 values a row. */
+    json_t *memory = json_object_get(root, "memory");
+    ck_assert_int_eq(json_integer_value(json_object_get(memory, "cache_full")), 100 * 2 * 2 * 32);
+    ck_assert_int_ge(json_integer_value(json_object_get(memory, "cache_sliding")),
+                     5 * (16 + 10) * 2 * 2 * 32);
+    json_decref(root);
+}
+END_TEST
+
+START_TEST(stdout_that_cannot_be_written)
+{
+    if (!runnable()) return;
+    if (access("/dev/full", W_OK) != 0) {
+        check_skip("cli", "no /dev/full");
+        return;
+    }
+    run_to("help", "/dev/full", RLIM_INFINITY);
+    expect_error("standard output: cannot write: No space left on device");
+    run_to("info --model %m", "/dev/full", RLIM_INFINITY);
+    expect_error("standard output: cannot write");
+    run_to("info --model %m --json", "/dev/full", RLIM_INFINITY);
+    expect_error("standard output: cannot write");
+}
+END_TEST
+
+/* `gemma4 help | true`: an error message, not a silent death. */
+START_TEST(stdout_whose_reader_left)
+{
+    char *argv[] = { NULL, (char[]){ "help" }, NULL };
+    int out[2], err[2];
+    if (!runnable()) return;
+    ck_assert_int_eq(pipe(out), 0);
+    ck_assert_int_eq(pipe(err), 0);
+    close(out[0]);
+    pid_t pid = start(argv, out[1], err[1], RLIM_INFINITY);
+    close(out[1]);
+    close(err[1]);
+    int null = open("/dev/null", O_RDONLY);
+    capture(null, err[0]);
+    close(null);
+    close(err[0]);
+    r.code = finish(pid);
+    expect_error("standard output: cannot write: Broken pipe");
+}
+END_TEST
+
+/* A disk that fills up: the file size limit fails a write in the middle. */
+START_TEST(disk_full_leaves_nothing)
+{
+    if (!runnable()) return;
+    run_to("synth --shape %d/tiny.json --type f32 --out %d/x", NULL, 50000);
+    expect_error("cannot write");
+    ck_assert_ptr_nonnull(strstr(r.err, dir));
+    ck_assert_int_eq(tempdir_count(dir), 2);
+}
+END_TEST
+
+/* Ctrl-C in the middle of a gigabyte: dead by the signal, nothing left. */
+START_TEST(interrupt_leaves_nothing)
+{
+    static const char big[] = "\"vocab_size\":262144,\"hidden_size\":1024";
+    char text[4096], out[TEMPDIR_MAX], path[TEMPDIR_MAX];
+    struct statvfs fs;
+    if (!runnable()) return;
+    ck_assert_int_eq(statvfs(dir, &fs), 0);
+    if ((uint64_t)fs.f_bavail * fs.f_frsize < 2000000000u) {
+        check_skip("cli", "less than 2 GB free for the interrupt test");
+        return;
+    }
+    const char *at = strstr(tiny, "\"vocab_size\""), *end = strstr(tiny, ",\"intermediate_size\"");
+    snprintf(text, sizeof text, "%.*s%s%s", (int)(at - tiny), tiny, big, end);
+    tempdir_write(dir, "big.json", text, strlen(text));
+    tempdir_path(path, dir, "big.json");
+    tempdir_path(out, dir, "x");
+    char *argv[] = { NULL, (char[]){ "synth" }, (char[]){ "--shape" }, path,
+                     (char[]){ "--type" }, (char[]){ "f32" }, (char[]){ "--out" }, out, NULL };
+    pid_t pid = start(argv, 1, 2, RLIM_INFINITY);
+    for (int i = 0; i < 1000 && tempdir_count(dir) < 4; i++) usleep(10000);
+    ck_assert_int_eq(tempdir_count(dir), 4);   /* model, tiny.json, big.json, x.tmp.?????? */
+    kill(pid, SIGINT);
+    ck_assert_int_eq(finish(pid), 1000 + SIGINT);
+    ck_assert_int_eq(tempdir_count(dir), 3);
+}
+END_TEST
+
+/* The handler of the frame, in a child of its own: a mapped file shrinks. */
+START_TEST(shrunken_file_is_named)
+{
+    char path[TEMPDIR_MAX];
+    char page[8192] = { 0 };
+    int err[2];
+    if (!runnable()) return;
+    tempdir_write(dir, "shrinks\x01.bin", page, sizeof page);
+    tempdir_path(path, dir, "shrinks\x01.bin");
+    ck_assert_int_eq(pipe(err), 0);
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        dup2(err[1], 2);
+        g4_sigbus_install();
+        int fd = open(path, O_RDWR);
+        const volatile char *p = mmap(NULL, sizeof page, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED || ftruncate(fd, 0) != 0) _exit(3);
+        _exit(p[5000] ? 4 : 5);
+    }
+    close(err[1]);
+    int null = open("/dev/null", O_RDONLY);
+    capture(null, err[0]);
+    close(null);
+    close(err[0]);
+    r.code = finish(pid);
+    expect_error("shrinks?.bin: shrank or cannot be read any more while it was mapped");
+}
+END_TEST
+
+Suite *check_cli(void)
+{
+    Suite *s = suite_create("cli");
+    TCase *t = tcase_create("cli");
+    tcase_set_tags(t, "unit");
+    tcase_set_timeout(t, 120);
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_loop_test(t, errors, 0, (int)(sizeof bad / sizeof *bad));
+    tcase_add_test(t, planned_commands);
+    tcase_add_test(t, help_shows_all_there_is);
+    tcase_add_test(t, info_in_json);
+    tcase_add_test(t, stdout_that_cannot_be_written);
+    tcase_add_test(t, stdout_whose_reader_left);
+    tcase_add_test(t, disk_full_leaves_nothing);
+    tcase_add_test(t, interrupt_leaves_nothing);
+    tcase_add_test(t, shrunken_file_is_named);
+    suite_add_tcase(s, t);
+    return s;
+}
