@@ -7,7 +7,7 @@
  * activations are attested one at a time: from the second step on, the hidden
  * state that goes in is the golden's own, because a rounding difference grows
  * threefold with each free step of a random drafter and would hide what a step
- * itself does [N23].  What our step before it made is compared, too, as the
+ * itself does [N37].  What our step before it made is compared, too, as the
  * second half of inputs_embeds and as `hidden`. */
 #ifndef G4_HARNESS_VERIFY_H
 #define G4_HARNESS_VERIFY_H

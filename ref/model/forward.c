@@ -8,6 +8,15 @@
 #include <assert.h>
 #include <string.h>
 
+/* A media placeholder that no soft token stands behind (a model may write one)
+ * counts as padding: Gemma4UnifiedModel.forward embeds it so [N38]. */
+static int32_t text_id(const g4_config *c, int32_t id)
+{
+    int placeholder =
+        id == c->image_token_id || id == c->video_token_id || id == c->audio_token_id;
+    return placeholder ? (int32_t)c->pad_token_id : id;
+}
+
 /* Rows, angles and visible keys of all items, one behind the other. */
 static void enter(g4_engine *e, const g4_batch *b)
 {
@@ -20,7 +29,8 @@ static void enter(g4_engine *e, const g4_batch *b)
             if (it->soft && it->soft[t])
                 memcpy(e->x + (at + t) * D, it->soft[t], (size_t)D * sizeof(float));
             else
-                g4_embed_token(e->model, e->x + (at + t) * D, it->ids[t]);
+                g4_embed_token(e->model, e->x + (at + t) * D,
+                               text_id(&e->model->config, it->ids[t]));
             for (int kind = 0; kind < 2; kind++)
                 e->keys[kind][at + t] = g4_visible(e, kind, index, block);
         }

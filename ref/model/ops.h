@@ -52,7 +52,7 @@ typedef struct g4_ops {
     int64_t (*linear_scratch)(int64_t cols, int64_t tokens);
     /* The same sum in float64 lanes (each product is exact there), rounded once: for
      * the image and sound embedders, whose error every layer after them magnifies
-     * [N22].  Scratch: cols floats. */
+     * [N36].  Scratch: cols floats. */
     void (*linear64)(const g4_linear_args *a, int64_t r0, int64_t r1, float *scratch);
 
     /* y = w * x * (mean(x^2) + eps)^-0.5; w NULL: no weight.  y may be x. */
