@@ -62,7 +62,8 @@ static json_t *answer(json_t *in)
         json_array_append_new(errors, json_pack("[I,s]", (json_int_t)a.errors[i].offset,
                                                 a.errors[i].what));
     json_t *out = json_pack("{s:s%,s:s%,s:O,s:o}", "thinking", a.thinking, a.thinking_len,
-                            "text", a.text, a.text_len, "tool_calls", a.tool_calls, "errors", errors);
+                            "text", a.text, a.text_len, "tool_calls", a.tool_calls,
+                            "errors", errors);
     g4_answer_free(&a);
     return out;
 }

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_CHAT_BYTES = 64 << 20, MAX_TEMPLATE_BYTES = 1 << 20 };
+enum { MAX_CHAT_BYTES = 16 << 20, MAX_TEMPLATE_BYTES = 1 << 20 };
 
 g4_chat_options g4_chat_defaults(void)
 {

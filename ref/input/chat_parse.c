@@ -228,7 +228,8 @@ static json_t *read_value(scan *s, int depth)
 static size_t name_end(const scan *s)
 {
     size_t end = s->at;
-    while (end < s->len && (unsigned char)s->text[end] > ' ' && !strchr("{}[]<>,\"", s->text[end]))
+    while (end < s->len && (unsigned char)s->text[end] > ' ' &&
+           !strchr("{}[]()<>,\"", s->text[end]))
         end++;
     return end;
 }

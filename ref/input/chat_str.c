@@ -236,13 +236,12 @@ g4_status chat_upper(chat_ctx *c, chat_buf *b, const json_t *v)
     size_t from = b->len;
     chat_str(b, v);
     if (b->failed) return G4_OK;   /* reported by whoever owns b */
-    for (size_t i = from; i < b->len; i++) {
-        unsigned char ch = (unsigned char)b->data[i];
-        if (ch >= 0x80)
+    for (size_t i = from; i < b->len; i++)
+        if ((unsigned char)b->data[i] >= 0x80)
             return g4_fail(c->err, G4_EINPUT, "%s: %s: type %.60s is not a JSON schema type",
                            c->file, c->where, b->data + from);
-        if (ch >= 'a' && ch <= 'z') b->data[i] = (char)(ch - 32);
-    }
+    for (size_t i = from; i < b->len; i++)
+        if (b->data[i] >= 'a' && b->data[i] <= 'z') b->data[i] = (char)(b->data[i] - 32);
     return G4_OK;
 }
 
