@@ -23,7 +23,7 @@ show() { printf '$'; printf ' %s' "$@"; printf '\n'; "$@"; }
 
 step "1. The request: $photo, $clip, and the text"
 printf '%s' "$prompt" | sed 's/^/   /'
-show "$gemma4" info --model "$model"
+show "$gemma4" info --model "$model" | head -n 8
 
 if [ "$model" = "$tiny/model" ]; then
     step "2. The whole path, from the files: decode, resize, tokenise, embed, all layers, logits"
@@ -53,6 +53,7 @@ if [ -d "$model/assistant" ]; then
     fi
 fi
 if [ "$model" = "$tiny/model" ]; then
-    printf '\n%s\n' "(The demo model has the whole architecture and random weights, so its text means nothing." \
-        "With the real checkpoint: make demo MODEL=/path/to/gemma-4-12B-it)"
+    printf '\n%s\n%s\n' \
+        "The demo model has the whole architecture and random weights: its text means nothing." \
+        "With the real checkpoint: make demo MODEL=/path/to/gemma-4-12B-it"
 fi
