@@ -5,6 +5,7 @@
  * --no-special: no template around the ids, special tokens left out of the
  * decoded text. */
 #include "harness/options.h"
+#include "ref/base/map.h"
 #include "ref/input/chat.h"
 #include "ref/input/tokenizer.h"
 #include "ref/input/utf8.h"
@@ -26,6 +27,7 @@ typedef struct job {
     size_t decoded_len;
 } job;
 
+/* All of standard input, NUL bytes included. */
 static g4_status read_stdin(job *j, g4_err *err)
 {
     size_t capacity = 1 << 16;
@@ -47,6 +49,20 @@ static g4_status read_stdin(job *j, g4_err *err)
     return G4_OK;
 }
 
+/* messages.json from standard input; tools come from a file all the same. */
+static g4_status chat_from_stdin(job *j, const char *tools, g4_chat **chat, g4_err *err)
+{
+    uint8_t *data = NULL;
+    size_t size = 0;
+    G4_TRY(read_stdin(j, err));
+    G4_TRY(g4_chat_parse(chat, j->name, j->text, j->len, err));
+    if (!tools) return G4_OK;
+    G4_TRY(g4_file_read(tools, MAX_TEXT, &data, &size, err));
+    g4_status s = g4_chat_set_tools(*chat, tools, data, size, err);
+    free(data);
+    return s;
+}
+
 /* The conversation as the template writes it; --bos has its say afterwards. */
 static g4_status render_chat(job *j, const g4_options *o, g4_err *err)
 {
@@ -56,8 +72,12 @@ static g4_status render_chat(job *j, const g4_options *o, g4_err *err)
     j->name = o->chat;
     if (o->thinking >= 0) opt.thinking = o->thinking;
     G4_TRY(g4_chat_detect_dir(&opt, o->model, err));
-    G4_TRY(g4_chat_load(&chat, o->chat, o->tools, err));
-    g4_status s = g4_chat_render(chat, &opt, &text, err);
+    g4_status s = strcmp(o->chat, "-") == 0 ? chat_from_stdin(j, o->tools, &chat, err)
+                                            : g4_chat_load(&chat, o->chat, o->tools, err);
+    if (s == G4_OK) s = g4_chat_render(chat, &opt, &text, err);
+    free(j->text);
+    j->text = NULL;
+    j->len = 0;
     if (s == G4_OK) {
         j->text = text.text;
         j->len = text.len;
@@ -68,6 +88,7 @@ static g4_status render_chat(job *j, const g4_options *o, g4_err *err)
     return s;
 }
 
+/* Checked here, so that the message says where the text came from. */
 static g4_status get_text(job *j, const g4_options *o, g4_err *err)
 {
     if (o->chat) {
@@ -97,6 +118,7 @@ static g4_status encode(job *j, const g4_options *o, g4_err *err)
     return g4_tokenizer_encode(j->t, j->text, j->len, !o->no_special && !o->chat, &j->ids, err);
 }
 
+/* jansson escapes what JSON cannot hold, NUL among it. */
 static g4_status print_json(const job *j, g4_err *err)
 {
     json_t *root = json_object(), *ids = json_array();

@@ -52,9 +52,10 @@ static const g4_option table[] = {
     { "thinking", ONOFF, 0, 0, "on|off", AT(thinking), "the template's thinking switch" },
     { "tools", PATH, 0, 0, "F.json", AT(tools), "tool declarations for the template" },
     { "bos", CHOICE, 0, 0, "auto|on|off", AT(bos),
-      "begin with <bos>: auto (default) once, never doubled" },
+      "<bos> in front: auto (default) once, never doubled; tokens without it does as "
+      "tokenizer.json says" },
     { "no-special", FLAG, 0, 0, NULL, AT(no_special),
-      "special tokens in the text are text, and none are added" },
+      "add no special tokens to the ids, leave them out of the decoded text" },
     { "mask", CHOICE, 0, 0, "official|hf-helper|hf-forward|causal", AT(mask),
       "which engine's attention mask (default: the case's own, else official)" },
     { "engine", CHOICE, 0, 0, "ref|opt", AT(engine), "float32 reference or optimised kernels" },
