@@ -179,7 +179,8 @@ def variants():
     yield "added", t, [
         "a [left] b", "a  \t[left][left] b", "[right]  \u3000 b", "a [both] \n b[both]",
         "\n\n\n  \n x", "the cat sat on", "the cat", "the  cat", "thecat cat", "a   x y z",
-        "\u6f22\u5b57\u6f22", "[both] [both]  [left]\u2003\u00a0[right]\u2028[left]", "[right]\n\n \n"]
+        "\u6f22\u5b57\u6f22", "[both] [both]  [left]\u2003\u00a0[right]\u2028[left]",
+        "[right]\n\n \n"]
 
 
 def write_cases(folder):
@@ -320,7 +321,8 @@ class Score:
 def check_vectors(gemma4, folder, tok, source, score):
     """llama.cpp's .inp (texts) and .out (a line of ids each)."""
     stem = f"{source}/vendor/llama.cpp/models/ggml-vocab-gemma-4.gguf"
-    texts = open(stem + ".inp", encoding="utf-8", newline="").read().split("\n__ggml_vocab_test__\n")
+    inp = open(stem + ".inp", encoding="utf-8", newline="").read()
+    texts = inp.split("\n__ggml_vocab_test__\n")
     lines = open(stem + ".out", encoding="ascii").read().split("\n")
     for text, line in zip(texts, lines):
         ids = [int(i) for i in line.split()]

@@ -233,7 +233,8 @@ START_TEST(bos_rule)
         snprintf(path, sizeof path, "%s/tokenizer_config.json", dir);
         FILE *f = fopen(path, "w");
         ck_assert_ptr_nonnull(f);
-        fputs(i & 1 ? "{\"bos_token\": \"<bos>\"}" : "{\"bos_token\": {\"content\": \"<bos>\"}}", f);
+        fputs(i & 1 ? "{\"bos_token\": \"<bos>\"}" : "{\"bos_token\": {\"content\": \"<bos>\"}}",
+              f);
         ck_assert_int_eq(fclose(f), 0);
         ck_assert_msg(g4_tokenizer_load(&t, dir, &err) == G4_OK, "%s", err.msg);
         int32_t bos = g4_tokenizer_id(t, "<bos>");

@@ -69,7 +69,7 @@ static const row rows[] = {
     /* merges */
     { "\"merges\": [", "\"merges\": [[\"\", \"a\"], ", "merge 0 has an empty half" },
     { "\"merges\": [", "\"merges\": [[\"a\", \"\"], ", "merge 0 has an empty half" },
-    { "\"merges\": [", "\"merges\": [[\"a\", \"QQ\"], ", "merge 0 names \"QQ\", which is no token" },
+    { "\"merges\": [", "\"merges\": [[\"a\", \"QQ\"], ", "names \"QQ\", which is no" },
     { "\"merges\": [", "\"merges\": [[\"<\", \"a\"], ", "merge 0 names" },
     { "\"merges\": [", "\"merges\": [[\"<pad>\", \"<eos>\"], ", "names \"<pad><eos>\"" },
     { "\"merges\": [", "\"merges\": [[\"a\"], ", "not a pair" },
@@ -88,7 +88,7 @@ static const row rows[] = {
     { "\"content\": \"<eos>\"", "\"content\": 5", "content is 5" },
     { "\"content\": \"<eos>\"", "\"content\": \"a\\u0000\"", "not valid JSON" },
     { "\"content\": \"<eos>\"", "\"content\": \"<pad>\"", "\"<pad>\" has id 1, but in the voc" },
-    { "\"content\": \"<eos>\"", "\"content\": \"new\"", "\"new\" has id 1, but the next free id is" },
+    { "\"content\": \"<eos>\"", "\"content\": \"new\"", "\"new\" has id 1, but the next" },
     { "\"id\": 1, \"content\": \"<eos>\"", "\"id\": 0, \"content\": \"<pad>\"", "is there twice" },
     { "\"id\": 1,", "\"id\": 440,", "\"<eos>\" has id 440, but in the vocabulary it has 1" },
     { "\"id\": 1,", "\"id\": -1,", "id is -1" },
@@ -169,7 +169,8 @@ START_TEST(refuses)
     char *json = good(&size), *at = strstr(json, r->find);
     if (_i == 0) at = json + size;
     ck_assert_msg(at != NULL, "%s: not in the good file", r->find);
-    size_t head = (size_t)(at - json), find = _i ? strlen(r->find) : 0, put = _i ? strlen(r->put) : 0;
+    size_t find = _i ? strlen(r->find) : 0, put = _i ? strlen(r->put) : 0;
+    size_t head = (size_t)(at - json);
     char *bad = malloc(size - find + put + 1);
     ck_assert_ptr_nonnull(bad);
     memcpy(bad, json, head);
@@ -185,7 +186,8 @@ START_TEST(refuses)
         ck_assert_int_eq(s, G4_EINPUT);
         ck_assert_ptr_null(t);
         ck_assert_msg(strncmp(err.msg, NAME ": ", strlen(NAME) + 2) == 0, "%s", err.msg);
-        ck_assert_msg(strstr(err.msg, r->say) != NULL, "\"%s\" does not say \"%s\"", err.msg, r->say);
+        ck_assert_msg(strstr(err.msg, r->say) != NULL, "\"%s\" does not say \"%s\"", err.msg,
+                      r->say);
     }
     free(bad);
     free(json);
@@ -200,7 +202,8 @@ START_TEST(json_errors_name_the_line_of_the_file)
     ck_assert_ptr_nonnull(model);
     /* Two line ends inside vocab, one behind it, then the fault. */
     char *vocab = strstr(model, "\"vocab\": {") + 10, *end = strrchr(json, '}');
-    int n = sprintf(bad, "%.*s\n\n%.*s\n, x}", (int)(vocab - json), json, (int)(end - vocab), vocab);
+    int n = sprintf(bad, "%.*s\n\n%.*s\n, x}", (int)(vocab - json), json, (int)(end - vocab),
+                    vocab);
     g4_tokenizer *t;
     g4_err err = { 0 };
     ck_assert_int_eq(parse(&t, bad, (size_t)n, &err), G4_EINPUT);

@@ -11,6 +11,7 @@
  * it threefold (" " to "\u2581"). */
 enum { MAX_GROWTH = 16, SLACK = 4096 };
 
+/* limit: what the text may have become when all steps are done. */
 static g4_status run_step(const g4_replace *r, const char *text, size_t len, size_t limit,
                           g4_text *out, g4_err *err)
 {
@@ -32,6 +33,8 @@ static g4_status run_step(const g4_replace *r, const char *text, size_t len, siz
     return g4_text_add(out, text, len, err);
 }
 
+/* Two scratch texts, in turn what a step reads and writes; the last step writes
+ * to out. */
 g4_status g4_replaces_run(const g4_replaces *r, const char *text, size_t len, g4_text *out,
                           g4_err *err)
 {

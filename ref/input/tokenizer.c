@@ -28,6 +28,7 @@ void g4_ids_free(g4_ids *l)
     *l = (g4_ids){ 0 };
 }
 
+/* except: an id that is left out, -1 for none. */
 static g4_status push_all(g4_ids *out, const g4_ids *from, int32_t except, g4_err *err)
 {
     for (size_t i = 0; i < from->count; i++)
@@ -102,6 +103,8 @@ g4_status g4_bos_parse(g4_bos *bos, const char *name, g4_err *err)
     return g4_fail(err, G4_EINPUT, "--bos %s: expected auto, on or off", name);
 }
 
+/* BOS, then what else the template has, then the text: a BOS that the template
+ * itself writes is left out on the way, so that it cannot come twice. */
 g4_status g4_tokenizer_encode_bos(const g4_tokenizer *t, const char *text, size_t len,
                                   g4_bos bos, g4_ids *out, g4_err *err)
 {

@@ -10,6 +10,7 @@
 
 enum { MAX_ADDED_BYTES = 1024 };
 
+/* "file: part: what". */
 static g4_status refuse(const g4_json *j, const char *part, const char *what, g4_err *err)
 {
     return g4_fail(err, G4_EINPUT, "%s: %s: %s", j->file, part, what);
@@ -41,6 +42,7 @@ static g4_status pattern_of(const g4_json *j, const char *part, const char **tex
     return **text ? G4_OK : refuse(j, part, "the pattern is empty", err);
 }
 
+/* pattern NULL: a Prepend. */
 static g4_status add_step(g4_replaces *r, const g4_json *j, const char *part, const char *pattern,
                           const char *content, g4_err *err)
 {
@@ -67,6 +69,7 @@ static g4_status replace_step(g4_replaces *r, const g4_json *j, const char *part
     return add_step(r, j, part, pattern, content, err);
 }
 
+/* A Sequence may hold Sequences; jansson has bounded the nesting. */
 static g4_status normalizer(g4_tokenizer *t, const g4_json *j, g4_err *err)
 {
     const char *type, *content = NULL;
@@ -210,6 +213,8 @@ static g4_status padding(const g4_json *root, g4_err *err)
     return G4_OK;
 }
 
+/* "<0x00>" to "<0xFF>": all or an error, so that no byte of a text is ever lost.
+ * What looks like one and is none would decode to its own name. */
 static g4_status byte_tokens(g4_tokenizer *t, const g4_json *j, g4_err *err)
 {
     char name[8];
@@ -231,6 +236,7 @@ static g4_status byte_tokens(g4_tokenizer *t, const g4_json *j, g4_err *err)
     return G4_OK;
 }
 
+/* Everything of the model but vocab and merges. */
 static g4_status model(g4_tokenizer *t, const g4_json *j, g4_err *err)
 {
     const char *type = "BPE", *prefix = "", *suffix = "", *unk = NULL;
@@ -255,6 +261,7 @@ static g4_status model(g4_tokenizer *t, const g4_json *j, g4_err *err)
     return byte_tokens(t, j, err);
 }
 
+/* The library requires all five; a default would be a guess. */
 static g4_status flag(const g4_json *j, const char *key, size_t i, int *out, g4_err *err)
 {
     if (!g4_json_has(j, key))
@@ -324,6 +331,7 @@ static g4_status added_token(g4_tokenizer *t, const g4_json *j, size_t i, g4_err
     return add_pattern(t, j, i, content, len, err);
 }
 
+/* The tokens, the tries that find them, and which id is which. */
 static g4_status added_tokens(g4_tokenizer *t, const g4_json *root, g4_err *err)
 {
     g4_json list;
@@ -350,6 +358,9 @@ static g4_status added_tokens(g4_tokenizer *t, const g4_json *root, g4_err *err)
     return G4_OK;
 }
 
+/* In the order in which they need each other: byte tokens and unk_token are of
+ * the model's vocabulary alone, added tokens need the normaliser, the template
+ * needs all ids. */
 g4_status g4_tokenizer_components(g4_tokenizer *t, const g4_json *root, g4_err *err)
 {
     const char *version = "1.0";

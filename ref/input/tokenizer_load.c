@@ -50,6 +50,7 @@ static g4_status explain(const char *file, const uint8_t *data, size_t size, g4_
     return s;
 }
 
+/* vocab before merges, which name its tokens, whatever their order in the file. */
 static g4_status load_model(g4_tokenizer *t, const char *file, const uint8_t *data, g4_span vocab,
                             g4_span merges, g4_err *err)
 {
@@ -187,6 +188,7 @@ static g4_status read_beside(g4_tokenizer *t, const char *path, int which, int32
     return s;
 }
 
+/* tokenizer.json, then the three files beside it. */
 static g4_status load(g4_tokenizer **t, const char *dir, g4_arena *a, g4_err *err)
 {
     static const char *const names[FILES] = { [CONFIG] = "config.json",

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Grows by doubling, so that n bytes added singly cost O(n). */
 g4_status g4_text_add(g4_text *s, const void *data, size_t size, g4_err *err)
 {
     if (size > SIZE_MAX / 4 - s->size) return g4_nomem(err, "text");
@@ -56,7 +57,8 @@ int32_t g4_vocab_find(const g4_vocab *v, const char *text, size_t len)
     return v->slots[i] ? v->tokens[v->slots[i] - 1].id : -1;
 }
 
-/* Makes room for one token more. */
+/* Makes room for one token more.  Slots hold indices, so that moving the token
+ * array or the pool moves nothing else. */
 static g4_status vocab_grow(g4_vocab *v, g4_err *err)
 {
     if (v->count == v->capacity) {
@@ -99,6 +101,7 @@ g4_status g4_vocab_seal(g4_vocab *v, const char *file, g4_err *err)
     free(v->by_id);
     v->by_id = malloc((v->count + 1) * sizeof *v->by_id);
     if (!v->by_id) return g4_nomem(err, file);
+    /* count ids, each below count, none twice: then all are there. */
     for (size_t k = 0; k < v->count; k++) v->by_id[k] = -1;
     for (size_t k = 0; k < v->count; k++) {
         const struct g4_token *a = &v->tokens[k];
@@ -125,6 +128,7 @@ void g4_vocab_free(g4_vocab *v)
     free(v->by_id);
 }
 
+/* As vocab_slot, for a pair. */
 static size_t pair_slot(const g4_merges *m, int32_t left, int32_t right)
 {
     uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
@@ -141,6 +145,7 @@ uint32_t g4_merges_find(const g4_merges *m, int32_t left, int32_t right)
     return p->left < 0 ? G4_NO_RANK : p->rank;
 }
 
+/* Room for one pair more, in the table and in the list of results. */
 static g4_status merges_grow(g4_merges *m, g4_err *err)
 {
     if (m->ranks == m->capacity) {
