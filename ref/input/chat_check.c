@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* Bounds the search of tool results for their calls (a product of the two). */
-enum { MAX_MESSAGES = 65536, MAX_CALLS = 4096 };
+enum { MAX_MESSAGES = 65536, MAX_CALLS = 256 };
 
 typedef struct place {        /* where we are, for messages */
     const g4_chat *chat;
