@@ -22,7 +22,7 @@ typedef struct g4_media_file {
 typedef struct g4_options {
     const char *command;
     const char *model, *draft, *mmproj;       /* NULL: not given */
-    const char *mask;                         /* official|hf-helper|hf-forward|causal; NULL: default */
+    const char *mask;                         /* official|hf-helper|...; NULL: default */
     const char *bos;                          /* auto|on|off */
     const char *engine;                       /* ref|opt */
     const char *isa;                          /* comma list; NULL: all this CPU has */

@@ -225,7 +225,8 @@ static g4_status write_header(job *j, g4_out *out, const g4_shape_tensor *t, siz
     for (size_t i = 0; i < n; i++) {
         fprintf(f, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", t[i].name,
                 t[i].role == G4_ROLE_ORDER ? "I64" : j->type->safetensors);
-        for (int d = 0; d < t[i].rank; d++) fprintf(f, d ? ",%lld" : "%lld", (long long)t[i].shape[d]);
+        for (int d = 0; d < t[i].rank; d++)
+            fprintf(f, d ? ",%lld" : "%lld", (long long)t[i].shape[d]);
         fprintf(f, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at,
                 (unsigned long long)(at + t[i].bytes));
         at += t[i].bytes;

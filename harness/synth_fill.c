@@ -92,7 +92,8 @@ void g4_synth_fill(void *dst, const g4_shape_tensor *t, const g4_synth_type *typ
             else half[i - begin] = type->name[0] == 'b' ? g4_f32_to_bf16(v) : g4_f32_to_f16(v);
         }
     } else if (type->bytes == 4) {
-        for (int64_t i = begin; i < end; i++) f32[i - begin] = normal(&w, seed, stream, (uint64_t)i);
+        for (int64_t i = begin; i < end; i++)
+            f32[i - begin] = normal(&w, seed, stream, (uint64_t)i);
     } else if (type->name[0] == 'b') {
         for (int64_t i = begin; i < end; i++)
             half[i - begin] = g4_f32_to_bf16(normal(&w, seed, stream, (uint64_t)i));

@@ -34,7 +34,8 @@ static g4_status write_generation(const char *dir, const g4_config *c, int64_t e
 {
     json_t *eos = json_array(), *suppress = json_array();
     int bad = 0;
-    for (int i = 0; i < c->eos_count; i++) bad |= json_array_append_new(eos, json_integer(c->eos[i]));
+    for (int i = 0; i < c->eos_count; i++)
+        bad |= json_array_append_new(eos, json_integer(c->eos[i]));
     bad |= json_array_append_new(eos, json_integer(end_of_turn));
     if (c->eoi_token_id >= 0)
         bad |= json_array_append_new(suppress, json_integer(c->eoi_token_id));
@@ -44,7 +45,8 @@ static g4_status write_generation(const char *dir, const g4_config *c, int64_t e
                              (json_int_t)c->bos_token_id, "eos_token_id", eos, "pad_token_id",
                              (json_int_t)c->pad_token_id, "do_sample", 1, "temperature", 1.0,
                              "top_k", 64, "top_p", 0.95, "suppress_tokens", suppress);
-    g4_status s = bad ? g4_nomem(err, dir) : g4_synth_json(dir, "generation_config.json", root, err);
+    g4_status s = bad ? g4_nomem(err, dir)
+                      : g4_synth_json(dir, "generation_config.json", root, err);
     json_decref(root);
     return s;
 }
@@ -56,7 +58,8 @@ static g4_status write_processor(const char *dir, const g4_config *c, g4_err *er
     int patch = (int)c->patch_size, pool = (int)c->pooling_kernel_size;
     int frame = (int)c->audio_embed_dim;
     json_t *root = json_pack(
-        "{s:s, s:i, s:i, s:i, s:{s:s, s:i, s:i, s:i, s:b, s:b, s:f, s:b, s:[fff], s:[fff], s:i, s:b},"
+        "{s:s, s:i, s:i, s:i,"
+        " s:{s:s, s:i, s:i, s:i, s:b, s:b, s:f, s:b, s:[fff], s:[fff], s:i, s:b},"
         " s:{s:s, s:i, s:i, s:i, s:f}, s:{s:s, s:i, s:i, s:i, s:i}}",
         "processor_class", "Gemma4UnifiedProcessor", "image_seq_length", 280,
         "audio_seq_length", 750, "audio_ms_per_token", frame * 1000 / 16000,

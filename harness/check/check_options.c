@@ -146,7 +146,7 @@ static const struct {
     { everything, "--threads 2x", "--threads 2x: expected" },
     { everything, "--threads ~", "--threads '': expected" },
     { everything, "--threads 99999999999999999999999", "--threads 99999999999999999999999: exp" },
-    { everything, "--ctx 2147483648", "--ctx 2147483648: expected a whole number, 1 to 2147483647" },
+    { everything, "--ctx 2147483648", "--ctx 2147483648: expected a whole number, 1 to 21474" },
     { everything, "--chunk 0", "--chunk 0: expected" },
     { everything, "--seed 18446744073709551616", "--seed 18446744073709551616: expected" },
     { everything, "--seed -1", "--seed -1: expected" },
@@ -290,7 +290,8 @@ START_TEST(text_is_made_safe)
     static const struct {
         const char *in, *out;
     } t[] = {
-        { "plain \xc3\xa9 \xe4\xbd\xa0 \xf0\x9f\x98\x80", "plain \xc3\xa9 \xe4\xbd\xa0 \xf0\x9f\x98\x80" },
+        { "plain \xc3\xa9 \xe4\xbd\xa0 \xf0\x9f\x98\x80",
+          "plain \xc3\xa9 \xe4\xbd\xa0 \xf0\x9f\x98\x80" },
         { "\x1b[31m", "\\x1b[31m" },
         { "a\nb\tc\x7f", "a\\x0ab\\x09c\\x7f" },
         { "\xc2\x9b" "2J", "\\xc2\\x9b2J" },         /* U+009B: CSI in one character */

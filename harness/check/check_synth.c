@@ -275,7 +275,7 @@ START_TEST(refuses)
     /* existing: a file, a folder with something in it; an empty folder is fine */
     refuse(synth(lone, "bf16", "bad.json", 0, 1, 0), G4_EINPUT,
            "bad.json: exists and is not an empty folder");
-    refuse(synth(lone, "bf16", "src", 0, 1, 0), G4_EINPUT, "src: exists and is not an empty folder");
+    refuse(synth(lone, "bf16", "src", 0, 1, 0), G4_EINPUT, "src: exists and is not an empty");
     ck_assert_int_eq(tempdir_count(dir), before + 1);
     tempdir_path(path, dir, "empty");
     ck_assert_int_eq(mkdir(path, 0777), 0);
