@@ -235,7 +235,7 @@ class Maker:
     def result(self, ids):
         m = {"role": "tool", "content": self.r.choice([self.value(1), self.text()])}
         if isinstance(m["content"], list) or m["content"] == {} or self.chance(0.2):
-            m["content"] = [self.part(self.edition == "july") for _ in range(self.r.randint(0, 3))]
+            m["content"] = [self.part(self.edition != "april") for _ in range(self.r.randint(0, 3))]
         if ids and self.chance(0.8):
             m["tool_call_id"] = self.r.choice(ids + ["elsewhere"])
         if self.chance(0.7):
@@ -306,7 +306,7 @@ def run_driver(exe, requests):
 
 
 def expected_media(case):
-    """Kinds of the media in the order of the prompt (July: a result's media behind its calls)."""
+    """Kinds of the media in the order of the prompt (a result's media behind its calls)."""
     out, messages = [], case["messages"]
     first = 1 if messages[0]["role"] in ("system", "developer") else 0
 

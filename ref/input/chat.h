@@ -31,8 +31,9 @@
 /* Google's template has been revised; a checkpoint carries the one it means. */
 typedef enum g4_chat_edition {
     G4_CHAT_APRIL,   /* 28 April 2026: llama.cpp's google-gemma-4-31B-it.jinja */
-    G4_CHAT_MAY,     /* 18 May 2026: the first of the 12B checkpoint */
-    G4_CHAT_JULY,    /* 15 July 2026: null arguments, reasoning kept, media in tool results */
+    G4_CHAT_MAY,     /* 18 May 2026: the first of the 12B checkpoint; system text in parts,
+                      * media in the results of tools */
+    G4_CHAT_JULY,    /* 15 July 2026: null arguments, reasoning kept, turns in balance */
 } g4_chat_edition;
 
 typedef struct g4_chat_options {
