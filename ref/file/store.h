@@ -13,7 +13,9 @@
 
 enum { G4_MAX_RANK = 8 };
 
-typedef enum g4_store_type { G4_ST_F32, G4_ST_F16, G4_ST_BF16, G4_ST_I64, G4_ST_OTHER } g4_store_type;
+typedef enum g4_store_type {
+    G4_ST_F32, G4_ST_F16, G4_ST_BF16, G4_ST_I64, G4_ST_OTHER
+} g4_store_type;
 
 typedef struct g4_tensor {
     const char *name, *file;      /* file: the shard's path, for messages */

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The same bits whatever the circumstances: threads, chunks, token by token,
+ * batches, instruction sets.  Every activation of every layer counts. */
+#include "harness/check/model_run.h"
+#include "harness/check/suite.h"
+#include "kernels_opt/kernels.h"
+#include "ref/base/rng.h"
+#include "ref/model/forward.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+Suite *check_invariance(void);
+
+static model_run plain(int i, char dir[256])
+{
+    const char *file = model_run_cases[i];
+    return (model_run){ .model = model_run_dir(dir, file), .inputs = file, .threads = 1,
+                        .mask = -1 };
+}
+
+static void same(const model_run *a, const model_run *b, const char *what)
+{
+    char x[G4_SHA256_HEX], y[G4_SHA256_HEX];
+    model_run_digest(a, x);
+    model_run_digest(b, y);
+    ck_assert_msg(strcmp(x, y) == 0, "%s: other bits with %s", a->inputs, what);
+}
+
+START_TEST(threads)
+{
+    static const int counts[] = { 2, 3, 8 };
+    char dir[256];
+    model_run a = plain(_i, dir), b = a;
+    for (int i = 0; i < 3; i++) {
+        b.threads = counts[i];
+        same(&a, &b, "other threads");
+    }
+}
+END_TEST
+
+/* A chunk that would split an image block is extended to its end. */
+START_TEST(chunks)
+{
+    static const int64_t sizes[] = { 1, 7, 64 };
+    char dir[256];
+    model_run a = plain(_i, dir), b = a;
+    for (int i = 0; i < 3; i++) {
+        b.chunk = sizes[i];
+        same(&a, &b, "chunks");
+    }
+}
+END_TEST
+
+/* The definitions against every instruction set that this CPU has. */
+START_TEST(instruction_sets)
+{
+    static const char *const names[] = { "avx2", "avx512", "neon" };
+    char dir[256];
+    model_run a = plain(_i, dir), b = a;
+    a.isa = "c";
+    for (int i = 0; i < 3; i++) {
+        unsigned isas;
+        if (g4_isa_parse(&isas, names[i], NULL) != G4_OK) {
+            if (_i == 0) check_skip(names[i], "this CPU has it not");
+            continue;
+        }
+        b.isa = names[i];
+        same(&a, &b, names[i]);
+    }
+}
+END_TEST
+
+/* A cache in 16 or 8 bits changes the numbers, but not with the chunk. */
+START_TEST(narrow_cache)
+{
+    char dir[256];
+    model_run a = plain(_i, dir), b = a;
+    a.kv = b.kv = G4_F16;
+    b.chunk = 7;
+    b.threads = 3;
+    same(&a, &b, "an F16 cache in chunks");
+}
+END_TEST
+
+START_TEST(all_masks)
+{
+    char dir[256];
+    model_run a = plain(4, dir), b;
+    a.mask = _i;
+    b = a;
+    b.chunk = 7;
+    b.threads = 2;
+    same(&a, &b, "chunks");
+}
+END_TEST
+
+START_TEST(drafter)
+{
+    char dir[256], draft[300];
+    model_run a = plain(_i, dir), b;
+    snprintf(draft, sizeof draft, "%s/assistant", dir);
+    a.draft = draft;
+    a.isa = "c";
+    b = a;
+    b.isa = NULL;
+    b.threads = 3;
+    b.chunk = 7;
+    same(&a, &b, "other threads, chunks and kernels");
+}
+END_TEST
+
+/* ---- several sequences in one call ---- */
+
+enum { SEQUENCES = 3, LONGEST = 40 };
+
+typedef struct batch {
+    g4_model *model;
+    g4_par *par;
+    g4_engine *engine;
+    int64_t n[SEQUENCES];
+    int32_t ids[SEQUENCES][LONGEST], positions[LONGEST];
+} batch;
+
+static void open_batch(batch *b)
+{
+    g4_err err = { G4_OK, "" };
+    g4_ops ops;
+    ck_assert_int_eq(g4_model_open(&b->model, "golden/tiny/small/model", &err), G4_OK);
+    ck_assert_int_eq(g4_ops_select(&ops, g4_cpu_isas(), &err), G4_OK);
+    ck_assert_int_eq(g4_par_open(&b->par, 2, &err), G4_OK);
+    g4_engine_plan plan = { .rows = SEQUENCES * LONGEST, .logit_rows = 1, .ctx = LONGEST };
+    ck_assert_int_eq(g4_engine_open(&b->engine, b->model, &ops, b->par, &plan, &err), G4_OK);
+    for (int s = 0; s < SEQUENCES; s++) {
+        b->n[s] = LONGEST - 9 * s;   /* of different lengths */
+        for (int64_t t = 0; t < b->n[s]; t++)
+            b->ids[s][t] = (int32_t)(g4_rng_u64(7, (uint64_t)s, (uint64_t)t) %
+                                     (uint64_t)b->model->config.vocab_size);
+    }
+    for (int t = 0; t < LONGEST; t++) b->positions[t] = t;
+}
+
+/* Runs sequences [first, last) as one call; logits of their last tokens. */
+static void run_batch(batch *b, int first, int last, float *logits)
+{
+    g4_item items[SEQUENCES] = { { 0 } };
+    int64_t V = b->model->config.vocab_size;
+    for (int s = first; s < last; s++) {
+        g4_session *session;
+        ck_assert_int_eq(g4_session_open(&session, b->engine, NULL), G4_OK);
+        items[s] = (g4_item){ .session = session, .n = b->n[s], .ids = b->ids[s],
+                              .positions = b->positions, .logit_rows = 1,
+                              .logits = logits + s * V };
+    }
+    g4_forward(b->engine, items + first, last - first);
+    for (int s = first; s < last; s++) g4_session_close(items[s].session);
+}
+
+START_TEST(batches)
+{
+    batch b = { 0 };
+    open_batch(&b);
+    int64_t V = b.model->config.vocab_size;
+    float *together = calloc((size_t)(SEQUENCES * V), sizeof *together);
+    float *alone = calloc((size_t)(SEQUENCES * V), sizeof *alone);
+    ck_assert(together && alone);
+    run_batch(&b, 0, SEQUENCES, together);
+    for (int s = 0; s < SEQUENCES; s++) run_batch(&b, s, s + 1, alone);
+    ck_assert_mem_eq(together, alone, (size_t)(SEQUENCES * V) * sizeof *alone);
+    ck_assert(together[0] != together[V]);
+    free(together);
+    free(alone);
+    g4_engine_close(b.engine);
+    g4_model_close(b.model);
+    g4_par_close(b.par);
+}
+END_TEST
+
+/* Forgetting tokens and adding them again is as if they had come once. */
+START_TEST(rewind_and_replay)
+{
+    batch b = { 0 };
+    open_batch(&b);
+    int64_t V = b.model->config.vocab_size;
+    float *once = calloc((size_t)V, sizeof *once), *again = calloc((size_t)V, sizeof *again);
+    g4_session *s;
+    ck_assert(once && again);
+    ck_assert_int_eq(g4_session_open(&s, b.engine, NULL), G4_OK);
+    g4_item all = { .session = s, .n = LONGEST, .ids = b.ids[0], .positions = b.positions,
+                    .logit_rows = 1, .logits = once };
+    g4_forward(b.engine, &all, 1);
+    g4_session_rewind(s, LONGEST - 6);
+    ck_assert_int_eq(s->next_position, LONGEST - 6);
+    g4_item wrong = {.session = s, .n = 6, .ids = b.ids[1], .positions = b.positions + LONGEST - 6};
+    g4_forward(b.engine, &wrong, 1);
+    g4_session_rewind(s, LONGEST - 6);
+    g4_item tail = { .session = s, .n = 6, .ids = b.ids[0] + LONGEST - 6,
+                     .positions = b.positions + LONGEST - 6, .logit_rows = 1, .logits = again };
+    g4_forward(b.engine, &tail, 1);
+    ck_assert_mem_eq(once, again, (size_t)V * sizeof *once);
+    g4_session_close(s);
+    free(once);
+    free(again);
+    g4_engine_close(b.engine);
+    g4_model_close(b.model);
+    g4_par_close(b.par);
+}
+END_TEST
+
+Suite *check_invariance(void)
+{
+    Suite *s = suite_create("invariance");
+    TCase *t = tcase_create("bits");
+    int cases = model_run_case_count();
+    tcase_set_timeout(t, 60);
+    tcase_add_loop_test(t, threads, 0, cases);
+    tcase_add_loop_test(t, chunks, 0, cases);
+    tcase_add_loop_test(t, instruction_sets, 0, cases);
+    tcase_add_loop_test(t, narrow_cache, 0, cases);
+    tcase_add_loop_test(t, all_masks, 0, 4);
+    tcase_add_loop_test(t, drafter, 0, cases);
+    tcase_add_test(t, batches);
+    tcase_add_test(t, rewind_and_replay);
+    suite_add_tcase(s, t);
+    return s;
+}
