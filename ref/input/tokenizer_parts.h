@@ -33,9 +33,11 @@ static inline int g4_shown(const char *text, size_t len)
 /* --- vocab.c: token texts and the ids they have ------------------------- */
 typedef struct g4_vocab {
     g4_text pool;                      /* the texts, one behind the other */
-    struct g4_token { uint32_t at, len; int32_t id; } *tokens;   /* in the file's order */
+    struct g4_token { uint32_t at, len; int32_t id; uint32_t hash; } *tokens;   /* file's order */
     size_t count, capacity;
-    uint32_t *slots;                   /* open addressing: index in tokens + 1, 0 free */
+    /* Open addressing; index in tokens + 1, 0 free.  The hash is here too, so
+     * that a search goes to tokens and pool only for what it finds. */
+    struct g4_slot { uint32_t index, hash; } *slots;
     size_t slot_count;                 /* a power of two, at least 2 * count */
     int32_t *by_id;                    /* [count]: index in tokens, made by g4_vocab_seal */
 } g4_vocab;

@@ -27,7 +27,7 @@ g4_status g4_text_add(g4_text *s, const void *data, size_t size, g4_err *err)
 
 /* Eight bytes at a time through the mixer; the length is the seed, so that
  * zero padding of the last word cannot collide with real zeros. */
-static uint64_t hash_text(const char *text, size_t len)
+static uint32_t hash_text(const char *text, size_t len)
 {
     uint64_t h = len, word;
     for (; len >= 8; text += 8, len -= 8) {
@@ -36,15 +36,16 @@ static uint64_t hash_text(const char *text, size_t len)
     }
     word = 0;
     memcpy(&word, text, len);
-    return g4_mix64(h * 0x9e3779b97f4a7c15u + word);
+    return (uint32_t)g4_mix64(h * 0x9e3779b97f4a7c15u + word);
 }
 
 /* The slot that holds the text, or the free one where it belongs. */
-static size_t vocab_slot(const g4_vocab *v, const char *text, size_t len)
+static size_t vocab_slot(const g4_vocab *v, const char *text, size_t len, uint32_t hash)
 {
-    size_t i = hash_text(text, len) & (v->slot_count - 1);
-    for (; v->slots[i] != 0; i = (i + 1) & (v->slot_count - 1)) {
-        const struct g4_token *k = &v->tokens[v->slots[i] - 1];
+    size_t i = hash & (v->slot_count - 1);
+    for (; v->slots[i].index != 0; i = (i + 1) & (v->slot_count - 1)) {
+        if (v->slots[i].hash != hash) continue;
+        const struct g4_token *k = &v->tokens[v->slots[i].index - 1];
         if (k->len == len && memcmp(v->pool.data + k->at, text, len) == 0) break;
     }
     return i;
@@ -53,8 +54,8 @@ static size_t vocab_slot(const g4_vocab *v, const char *text, size_t len)
 int32_t g4_vocab_find(const g4_vocab *v, const char *text, size_t len)
 {
     if (v->count == 0) return -1;
-    size_t i = vocab_slot(v, text, len);
-    return v->slots[i] ? v->tokens[v->slots[i] - 1].id : -1;
+    size_t i = vocab_slot(v, text, len, hash_text(text, len));
+    return v->slots[i].index ? v->tokens[v->slots[i].index - 1].id : -1;
 }
 
 /* Makes room for one token more.  Slots hold indices, so that moving the token
@@ -70,13 +71,16 @@ static g4_status vocab_grow(g4_vocab *v, g4_err *err)
     }
     if (2 * (v->count + 1) <= v->slot_count) return G4_OK;
     size_t count = v->slot_count ? 2 * v->slot_count : 256;
-    uint32_t *slots = calloc(count, sizeof *slots);
+    struct g4_slot *slots = calloc(count, sizeof *slots);
     if (!slots) return g4_nomem(err, "vocabulary");
     free(v->slots);
     v->slots = slots;
     v->slot_count = count;
-    for (size_t k = 0; k < v->count; k++)
-        slots[vocab_slot(v, v->pool.data + v->tokens[k].at, v->tokens[k].len)] = (uint32_t)k + 1;
+    for (size_t k = 0; k < v->count; k++) {   /* all differ: nothing to compare */
+        size_t i = v->tokens[k].hash & (count - 1);
+        while (slots[i].index != 0) i = (i + 1) & (count - 1);
+        slots[i] = (struct g4_slot){ (uint32_t)k + 1, v->tokens[k].hash };
+    }
     return G4_OK;
 }
 
@@ -86,13 +90,14 @@ g4_status g4_vocab_add(g4_vocab *v, const char *text, size_t len, int32_t id, in
     if (len > UINT32_MAX - v->pool.size || v->count >= INT32_MAX)
         return g4_fail(err, G4_EINPUT, "vocabulary too large");
     G4_TRY(vocab_grow(v, err));
-    size_t i = vocab_slot(v, text, len);
-    *old = v->slots[i] != 0;
+    uint32_t hash = hash_text(text, len);
+    size_t i = vocab_slot(v, text, len, hash);
+    *old = v->slots[i].index != 0;
     if (*old) return G4_OK;
-    struct g4_token k = { .at = (uint32_t)v->pool.size, .len = (uint32_t)len, .id = id };
+    struct g4_token k = { (uint32_t)v->pool.size, (uint32_t)len, id, hash };
     G4_TRY(g4_text_add(&v->pool, text, len, err));
     v->tokens[v->count++] = k;
-    v->slots[i] = (uint32_t)v->count;
+    v->slots[i] = (struct g4_slot){ (uint32_t)v->count, hash };
     return G4_OK;
 }
 
