@@ -137,7 +137,7 @@ static g4_status parse_listing(const g4_child *c, const uint8_t *blob, size_t si
 static g4_status take_listing(g4_child *c, g4_listing *list, g4_arena *arena, g4_err *err)
 {
     uint32_t size = 0;
-    int64_t deadline = now_ms() + SECONDS * 1000;
+    int64_t deadline = now_ms() + c->seconds * 1000;
     G4_TRY(take_head(c, MAX_LISTING, &size, deadline, err));
     uint8_t *blob = malloc(size + (size_t)1);
     if (!blob) return g4_nomem(err, c->path);
@@ -151,7 +151,7 @@ g4_status g4_child_start(g4_child *c, const char *path, g4_listing *list, g4_are
                          g4_err *err)
 {
     int fds[2];
-    *c = (g4_child){0, -1, path};
+    *c = (g4_child){0, -1, SECONDS, path};
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0)
         return g4_fail(err, G4_EIO, "%s: cannot make a socket pair: %s", path, strerror(errno));
     pid_t parent = getpid();
@@ -178,7 +178,7 @@ g4_status g4_child_start(g4_child *c, const char *path, g4_listing *list, g4_are
 g4_status g4_child_read(g4_child *c, uint64_t index, void *out, size_t bytes, g4_err *err)
 {
     unsigned char *p = out;
-    int64_t deadline = now_ms() + SECONDS * 1000 + (int64_t)(bytes / (BYTES_A_SECOND / 1000));
+    int64_t deadline = now_ms() + c->seconds * 1000 + (int64_t)(bytes / (BYTES_A_SECOND / 1000));
     if (c->pid <= 0)
         return g4_fail(err, G4_EINPUT, "%s: the process reading it has ended", c->path);
     if (send(c->fd, &index, sizeof index, MSG_NOSIGNAL) != sizeof index) return child_died(c, err);

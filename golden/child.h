@@ -18,6 +18,7 @@
 typedef struct g4_child {
     pid_t pid;           /* 0: none (any more) */
     int fd;
+    int seconds;         /* patience for one answer, before its bytes count */
     const char *path;    /* for messages; must outlive the child */
 } g4_child;
 

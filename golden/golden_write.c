@@ -166,7 +166,8 @@ g4_status g4_golden_declare(g4_golden_writer *w, const char *path, g4_golden_typ
     for (int i = 0; i < rank; i++) s.dims[i] = dims[i];
     if (g4_schema_find(path, &rule)) {
         g4_schema_apply(&rule, &s);
-        if (rank != rule.rank || (!rule.any_real && type != rule.type))
+        int real = type == G4_GOLDEN_F32 || type == G4_GOLDEN_F64;
+        if (rank != rule.rank || !(type == rule.type || (rule.any_real && real)))
             return g4_fail(err, G4_EINPUT, "%s: %s: not of the format's type and rank",
                            w->out.path, path);
     }
