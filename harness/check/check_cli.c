@@ -50,7 +50,10 @@ static const char *program(void)
 {
     static char path[4096];
     const char *given = getenv("G4_BIN");
-    if (given && *given) return given;
+    if (given && *given) {
+        if (access(given, X_OK) != 0) ck_abort_msg("G4_BIN: %s is no program", given);
+        return given;
+    }
     ssize_t n = readlink("/proc/self/exe", path, sizeof path - 16);
     ck_assert_int_gt(n, 0);
     path[n] = 0;
@@ -120,7 +123,7 @@ static int split(char *line, char **argv, char (*space)[TEMPDIR_MAX])
     return argc;
 }
 
-/* Runs "info --model %m" and fills r; stdout to the file `to` unless NULL. */
+/* Runs a command line like "info --model %m" and fills r; stdout to the file `to` unless NULL. */
 static void run_to(const char *command, const char *to, rlim_t file_limit)
 {
     char line[2048], space[MAX_WORDS][TEMPDIR_MAX], *argv[MAX_WORDS];
