@@ -66,7 +66,7 @@ $(BUILD)/obj/harness/check/%.o: CFLAGS += -O1
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC $@"
-	$(Q)$(CC) $(BASE) $(CFLAGS) $(ISA) $(PKG_CFLAGS) -MMD -c -o $@ $<
+	$(Q)$(CC) $(BASE) $(CFLAGS) $(ISA) $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
 
 # The list of test suites: one for each harness/check/check_<unit>.c.
 $(BUILD)/gen/suites.inc: $(CHECK_SRC)
