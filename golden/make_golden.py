@@ -201,7 +201,8 @@ def read_inputs(path):
 
 # ---- cases ----
 
-def make_case(folder, out, inputs, about, case, detail, mask, dtype_name, draft_dir, count):
+def make_case(folder, out, inputs, about, case, detail, mask, dtype_name, draft_dir, count, generate=0):
+    """generate: tokens of greedy text to keep beside the activations (the demonstration's case)."""
     dtype = DTYPES[dtype_name]
     model = cached(hf_model.load_model, folder, dtype)
     torch.manual_seed(0)   # nothing here draws; said so that nobody has to wonder
@@ -223,6 +224,8 @@ def make_case(folder, out, inputs, about, case, detail, mask, dtype_name, draft_
             data, extra, margin = draft(model, drafter, result, data["norm"], count)
             if not any(types):
                 keep = {"input_ids": inputs["input_ids"]}
+        elif generate:
+            extra, margin = greedy_full(model, inputs, mask, generate, dtype)
     attrs = {
         "format": "gemma4-golden", "format_version": np.int32(1), "producer": hf_setup.versions(),
         "case": case, "dtype": dtype_name, "detail": detail, "mask": mask, **about,
@@ -231,6 +234,7 @@ def make_case(folder, out, inputs, about, case, detail, mask, dtype_name, draft_
     if detail in ("mtp", "generate"):
         attrs["draft"] = os.path.relpath(draft_dir, folder)
         attrs["draft_sha256"] = hf_model.weights_sha256(draft_dir)
+    if detail in ("mtp", "generate") or generate:
         attrs["margin"] = margin   # smallest lead of a chosen token over the next one
     hide_masks = detail in ("mtp", "generate") or dtype == torch.float64
     write(out, attrs, keep, extra, data, None if hide_masks else masks, dtype)
@@ -268,7 +272,8 @@ def make_listed(only, root):
             about["media"] = "\n".join(p for _, p in media)
         about["model"] = model
         make_case(folder, os.path.join(base, name + ".h5"), inputs, about, row["case"], row["detail"],
-                  row["mask"], dtype, os.path.join(folder, row["draft"]), row["count"])
+                  row["mask"], dtype, os.path.join(folder, row["draft"]), row["count"],
+                  0 if dtype == "float64" else row.get("generate", 0))
         done += 1
     if only and done != len(only):
         raise SystemExit("cases.json: not every case named was found")

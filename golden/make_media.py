@@ -49,20 +49,23 @@ def write_wav(path, samples, code):
 
 
 def tiny(root):
-    for model, pictures in {
-            "small": {"image1.png": (123, 201, 1), "strip.png": (352, 20, 2), "wide.png": (2000, 20, 3)},
-            "even": {"image1.png": (160, 97, 4)}}.items():
-        folder = os.path.join(root, model)
-        os.makedirs(os.path.join(folder, "video1"), exist_ok=True) if model == "small" else None
-        os.makedirs(folder, exist_ok=True)
-        for name, (w, h, seed) in pictures.items():
-            picture(w, h, seed).save(os.path.join(folder, name), optimize=True)
-    small = os.path.join(root, "small")
-    for i in range(3):
-        picture(176, 10, 20 + i).save(os.path.join(small, "video1", f"frame{i}.png"), optimize=True)
-    picture(64, 50, 9, "L").save(os.path.join(small, "gray.png"), optimize=True)
-    write_wav(os.path.join(small, "audio1.wav"), tone(8111, 1), 1)
-    write_wav(os.path.join(small, "audio2.wav"), tone(4480, 2), 3)
+    """small: a strip that becomes one row of patches, a picture, a grey one, sounds, two frames."""
+    pictures = {"small": {"strip.png": (352, 20, 2), "image1.png": (123, 201, 1), "gray.png": (64, 50, 9)},
+                "even": {"image1.png": (160, 97, 4)},
+                "mini": {"image1.png": (123, 201, 1), "wide.png": (2000, 20, 3)}}
+    for model, files in pictures.items():
+        for name, (w, h, seed) in files.items():
+            save(picture(w, h, seed, "L" if name == "gray.png" else "RGB"), root, model, name)
+    for i in range(2):
+        save(picture(176, 10, 20 + i), root, "small", "video1", f"frame{i}.png")
+    write_wav(os.path.join(root, "small", "audio1.wav"), tone(8111, 1), 1)
+    write_wav(os.path.join(root, "small", "audio2.wav"), tone(4480, 2), 3)
+
+
+def save(image, *path):
+    path = os.path.join(*path)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    image.save(path, optimize=True)
 
 
 def demo(folder):
