@@ -139,7 +139,7 @@ static g4_status embed_all(g4_soft *soft, g4_engine *e, const g4_prompt *p, g4_e
 
 g4_status g4_soft_embed(g4_soft *soft, g4_engine *e, const g4_prompt *p, g4_err *err)
 {
-    *soft = (g4_soft){ NULL };
+    *soft = (g4_soft){ 0 };
     g4_status s = embed_all(soft, e, p, err);
     if (s != G4_OK) g4_soft_free(soft);
     return s;
