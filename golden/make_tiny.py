@@ -48,7 +48,7 @@ TINY = {
         draft=dict(hidden_size=28, intermediate_size=52, num_hidden_layers=4),
         centroids=(32, 5)),
     "even": dict(
-        seed=14, media_last=True, bos=True, posemb=80, mm=256, pool=1, gain=4.0,
+        seed=34, media_last=True, bos=True, posemb=80, mm=256, pool=1, gain=4.0,
         text=dict(vocab_size=512, hidden_size=256, intermediate_size=512, num_hidden_layers=2,
                   num_attention_heads=4, num_key_value_heads=2, head_dim=64, global_head_dim=128,
                   num_global_key_value_heads=1, sliding_window=64,
@@ -56,7 +56,7 @@ TINY = {
                   rope_parameters=rope(20000.0, 500000.0)),
         draft=dict(hidden_size=256, intermediate_size=256, num_hidden_layers=2)),
     "mini": dict(
-        seed=6, media_last=True, bos=False, posemb=80, mm=16, pool=2, gain=4.0,
+        seed=20, media_last=True, bos=False, posemb=80, mm=16, pool=2, gain=4.0,
         text=dict(vocab_size=640, hidden_size=48, intermediate_size=96, num_hidden_layers=6,
                   num_attention_heads=3, num_key_value_heads=1, head_dim=16, global_head_dim=32,
                   num_global_key_value_heads=1, sliding_window=40, final_logit_softcapping=20.0,
