@@ -106,7 +106,7 @@ static g4_status open_engine(job *j)
     G4_TRY(g4_asked_mask(&plan.mask, j->o, NULL, j->err));
     plan.rows = g4_chunk_rows(p->types, p->n, chunk);
     if (plan.rows < draft_rows) plan.rows = draft_rows;
-    plan.logit_rows = 1;
+    plan.logit_rows = draft_rows;
     plan.ctx = j->o->ctx > 0 ? j->o->ctx : p->n + j->opt.max_tokens + draft_rows;
     if (p->n > plan.ctx)
         return g4_fail(j->err, G4_EINPUT, "--ctx %lld: the prompt alone has %lld tokens",

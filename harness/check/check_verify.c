@@ -118,7 +118,7 @@ START_TEST(every_kind_is_there)
     static const char *const kinds[] = { "/text.h5", "/text_long.h5", "/far.h5", "/image.h5",
                                          "/images2.h5", "/audio.h5", "/video.h5", "/mixed.h5",
                                          "/mtp_short.h5", "/mtp_long.h5", "/mtp_centroid.h5",
-                                         "/greedy.h5", "/text.f64.h5", "/image.f64.h5",
+                                         "/greedy.h5", "/text.f64.h5", "/image_hf_helper.f64.h5",
                                          "/text_long.f64.h5", "/image_official.h5",
                                          "/image_hf_forward.h5", "/image_causal.h5" };
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {

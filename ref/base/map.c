@@ -58,6 +58,24 @@ void g4_map_close(g4_map *m)
     m->size = 0;
 }
 
+void g4_map_prefetch(const void *data, size_t bytes)
+{
+    enum { SAMPLES = 8 };
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = (uintptr_t)data & ~(uintptr_t)(page - 1);
+    size_t span = bytes + ((uintptr_t)data - first);
+    if (bytes == 0) return;
+    for (size_t i = 0; i < SAMPLES; i++) {
+        unsigned char resident = 1;
+        uintptr_t at = first + span / SAMPLES * i;
+        at &= ~(uintptr_t)(page - 1);
+        if (mincore((void *)at, 1, &resident) != 0) return;
+        if (resident & 1) continue;
+        (void)madvise((void *)first, span, MADV_WILLNEED);
+        return;
+    }
+}
+
 g4_status g4_file_read(const char *path, size_t max_bytes, uint8_t **data, size_t *size,
                        g4_err *err)
 {

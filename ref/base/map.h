@@ -22,6 +22,10 @@ typedef struct g4_map {
 g4_status g4_map_open(g4_map *m, const char *path, g4_err *err);
 void g4_map_close(g4_map *m);
 
+/* Asks the kernel to read these bytes of a mapping ahead, where a look at a few of
+ * their pages finds one that is not in memory (asking costs a walk over all). */
+void g4_map_prefetch(const void *data, size_t bytes);
+
 /* Reads a whole regular file of at most max_bytes; *data is malloc'ed, with a
  * NUL behind the last byte that *size does not count. */
 g4_status g4_file_read(const char *path, size_t max_bytes, uint8_t **data, size_t *size,

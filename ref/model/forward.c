@@ -40,11 +40,11 @@ static void enter(g4_engine *e, const g4_batch *b)
     g4_observe_rows(e, b, G4_TAP_embeddings, 0, D, e->x);
 }
 
-/* Logits of rows [row, row + n) of e->h into out [n][V]. */
-static void head(g4_engine *e, float *out, int64_t row, int64_t n)
+/* Logits of n rows x [n][D] into out [n][V]. */
+static void head(g4_engine *e, float *out, const float *x, int64_t n)
 {
     const g4_config *c = &e->model->config;
-    g4_linear(e, out, e->h + row * c->hidden_size, n, &e->model->embed_tokens);
+    g4_linear(e, out, x, n, &e->model->embed_tokens);
     if (c->final_logit_softcapping > 0.0)
         g4_softcap(e, out, n * c->vocab_size, c->final_logit_softcapping);
 }
@@ -52,34 +52,64 @@ static void head(g4_engine *e, float *out, int64_t row, int64_t n)
 /* An observer sees the logits of every row, tile by tile. */
 static void observe_logits(g4_engine *e, const g4_batch *b)
 {
-    int64_t V = e->model->config.vocab_size, at = 0;
+    const g4_config *c = &e->model->config;
+    int64_t at = 0;
     for (int i = 0; i < b->count; i++) {
         const g4_item *it = &b->items[i];
         for (int64_t t = 0; t < it->n;) {
             int64_t n = it->n - t < e->plan.logit_rows ? it->n - t : e->plan.logit_rows;
-            head(e, e->logits, at + t, n);
-            g4_observe(e, G4_TAP_logits, i, 0, it->session->n + t, n, V, e->logits);
+            head(e, e->logits, e->h + (at + t) * c->hidden_size, n);
+            g4_observe(e, G4_TAP_logits, i, 0, it->session->n + t, n, c->vocab_size, e->logits);
             t += n;
         }
         at += it->n;
     }
 }
 
-static void leave(g4_engine *e, const g4_batch *b)
+/* Where row r of all wanted logits goes: [item][row] flattened. */
+static float *logits_of(const g4_batch *b, int64_t r, int64_t V)
+{
+    for (int i = 0; i < b->count; i++) {
+        const g4_item *it = &b->items[i];
+        if (!it->logits) continue;
+        if (r < it->logit_rows) return it->logits + r * V;
+        r -= it->logit_rows;
+    }
+    return NULL;
+}
+
+/* The logits that items want: gathered first, so that the output matrix (2 GB in
+ * the 12B) is read once a tile however many sequences there are. */
+static void wanted_logits(g4_engine *e, const g4_batch *b)
 {
     const g4_config *c = &e->model->config;
-    int64_t D = c->hidden_size, end = 0;
-    g4_rmsnorm(e, e->h, e->x, e->model->norm, b->rows, D, c->rms_norm_eps);
-    g4_observe_rows(e, b, G4_TAP_norm, 0, D, e->h);
-    if (e->tap) observe_logits(e, b);
+    int64_t D = c->hidden_size, V = c->vocab_size, rows = 0, end = 0;
     for (int i = 0; i < b->count; i++) {
         const g4_item *it = &b->items[i];
         end += it->n;
-        int64_t first = end - it->logit_rows;
-        if (it->logits) head(e, it->logits, first, it->logit_rows);
-        if (it->hidden)
-            memcpy(it->hidden, e->h + first * D, (size_t)(it->logit_rows * D) * sizeof(float));
+        const float *last = e->h + (end - it->logit_rows) * D;
+        size_t bytes = (size_t)(it->logit_rows * D) * sizeof(float);
+        if (it->hidden) memcpy(it->hidden, last, bytes);
+        if (!it->logits) continue;
+        memcpy(e->o + rows * D, last, bytes);
+        rows += it->logit_rows;
     }
+    for (int64_t r = 0; r < rows; r += e->plan.logit_rows) {
+        int64_t n = rows - r < e->plan.logit_rows ? rows - r : e->plan.logit_rows;
+        head(e, e->logits, e->o + r * D, n);
+        for (int64_t k = 0; k < n; k++)
+            memcpy(logits_of(b, r + k, V), e->logits + k * V, (size_t)V * sizeof(float));
+    }
+}
+
+static void leave(g4_engine *e, const g4_batch *b)
+{
+    const g4_config *c = &e->model->config;
+    int64_t D = c->hidden_size;
+    g4_rmsnorm(e, e->h, e->x, e->model->norm, b->rows, D, c->rms_norm_eps);
+    g4_observe_rows(e, b, G4_TAP_norm, 0, D, e->h);
+    if (e->tap) observe_logits(e, b);
+    wanted_logits(e, b);
 }
 
 void g4_forward(g4_engine *e, const g4_item *items, int count)
@@ -92,7 +122,10 @@ void g4_forward(g4_engine *e, const g4_item *items, int count)
     }
     assert(b.rows <= e->plan.rows);
     enter(e, &b);
-    for (int64_t l = 0; l < e->model->config.num_hidden_layers; l++) g4_layer_forward(e, &b, l);
+    for (int64_t l = 0; l < e->model->config.num_hidden_layers; l++) {
+        g4_model_prefetch(e->model, l + 1);
+        g4_layer_forward(e, &b, l);
+    }
     leave(e, &b);
     for (int i = 0; i < count; i++) {
         g4_session *s = items[i].session;

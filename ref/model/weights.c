@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ref/model/weights.h"
 
-#include "ref/base/half.h"
+#include "ref/base/map.h"
 #include "ref/dtype/dtype.h"
 #include "ref/model/rope.h"
 
@@ -239,6 +239,23 @@ void g4_model_close(g4_model *m)
     g4_store_close(m->store);
     g4_arena_free(&m->arena);
     free(m);
+}
+
+static void prefetch(const g4_mat *mat)
+{
+    if (mat->data) g4_map_prefetch(mat->data, (size_t)mat->rows * mat->row_bytes);
+}
+
+void g4_model_prefetch(const g4_model *m, int64_t l)
+{
+    if (l >= m->config.num_hidden_layers) {
+        prefetch(&m->embed_tokens);
+        return;
+    }
+    const g4_layer *w = &m->layers[l];
+    const g4_mat *const in_order[] = { &w->q_proj, &w->k_proj, &w->v_proj, &w->o_proj,
+                                       &w->gate_proj, &w->up_proj, &w->down_proj };
+    for (size_t i = 0; i < sizeof in_order / sizeof *in_order; i++) prefetch(in_order[i]);
 }
 
 g4_status g4_model_check_pair(const g4_model *backbone, const g4_model *drafter, g4_err *err)

@@ -53,6 +53,11 @@ typedef struct g4_model {
 g4_status g4_model_open(g4_model **model, const char *dir, g4_err *err);
 void g4_model_close(g4_model *m);
 
+/* Starts reading layer l's matrices, or with l = L the output matrix, where they
+ * are not in memory: called one layer ahead, so that a model larger than the
+ * memory streams through it in order. */
+void g4_model_prefetch(const g4_model *m, int64_t l);
+
 /* Can this drafter draft for this backbone?  G4_EINPUT says what does not fit. */
 g4_status g4_model_check_pair(const g4_model *backbone, const g4_model *drafter, g4_err *err);
 
