@@ -19,7 +19,9 @@ PKGS := jansson hdf5 libpng sndfile
 CFLAGS ?= -O3 -g
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
 # -ffp-contract=off: a compiler that fuses a multiply and an add changes bits.
-BASE := -std=c11 -D_GNU_SOURCE -ffp-contract=off -I. -I$(BUILD)/gen $(WARN)
+# -fno-trapping-math: nobody reads exception flags; without it gcc leaves loops with a
+# comparison (exp, softmax) scalar.  It changes no value.
+BASE := -std=c11 -D_GNU_SOURCE -ffp-contract=off -fno-trapping-math -I. -I$(BUILD)/gen $(WARN)
 # Asked when first used, not when this file is read: `make check` may install them.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell $(PKG_CONFIG) --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $$(shell $(PKG_CONFIG) --libs $(PKGS)))$(PKG_LIBS)

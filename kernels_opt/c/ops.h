@@ -8,11 +8,6 @@
 
 #include "kernels_opt/kernels.h"
 
-void G4_FN(linear_q8_0)(const g4_linear_args *a, int64_t r0, int64_t r1, float *scratch)
-{
-    linear(a, r0, r1, scratch);
-}
-
 void G4_FN(rmsnorm_f32)(float *y, const float *x, const float *w, int64_t n, double eps)
 {
     rmsnorm(y, x, w, n, eps);

@@ -6,6 +6,7 @@
 
 #include "kernels_opt/kernels.h"
 #include "kernels_opt/lanes.h"
+#include "ref/dtype/dtype.h"
 
 #include <string.h>
 
@@ -14,6 +15,12 @@ enum { PASSES = G4_LANES / VEC };   /* vectors that hold the 16 lanes of one out
 G4_INLINE size_t size_of(g4_dtype type)
 {
     return type == G4_F32 ? 4 : 2;
+}
+
+/* Where element k of a row begins; k a multiple of the block. */
+G4_INLINE const unsigned char *row_at(const unsigned char *row, int64_t k, g4_dtype type)
+{
+    return row + (type == G4_Q8_0 ? g4_dtype_row_bytes(type, k) : (size_t)k * size_of(type));
 }
 
 G4_INLINE vec load_as(g4_dtype type, const void *p)

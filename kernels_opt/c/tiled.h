@@ -52,21 +52,50 @@ typedef struct tile_block {
     float *w, *x, *lane;            /* parts of the scratch; lane [token tile][row tile] */
 } tile_block;
 
+/* Columns [k0, k0 + n) of the block's weights into panels; a block format is
+ * unpacked to float32 first. */
+G4_INLINE void pack_weights(const g4_linear_args *a, const tile_block *b, int64_t k0, int64_t n,
+                            g4_dtype type)
+{
+    int64_t chunks = g4_round_up(n, G4_LANES) / G4_LANES;
+    for (int64_t r = 0; r < b->row_tiles * TILE_R; r++) {
+        float *panel = b->w + r / TILE_R * TILE_R * chunks * G4_LANES, wide[G4_TILE_COLS];
+        int at = (int)(r % TILE_R);
+        if (r >= b->rows) {
+            pad_row(panel, TILE_R, at, chunks, G4_PAD_W);
+            continue;
+        }
+        const unsigned char *src = row_at(g4_mat_row(a->w, b->r0 + r), k0, type);
+        if (type == G4_Q8_0) {
+            g4_unpack_q8_0(wide, src, n);
+            pack_row(panel, TILE_R, at, (const void *)wide, n, chunks, G4_F32, G4_PAD_W);
+        } else {
+            pack_row(panel, TILE_R, at, src, n, chunks, type, G4_PAD_W);
+        }
+    }
+}
+
+/* Packing waits for memory, multiplying does not use it: while the row tiles of one
+ * token tile are multiplied, each asks for its part of the next tile's tokens. */
+G4_INLINE void ask_for_tokens(const g4_linear_args *a, const tile_block *b, int64_t k0, int64_t n,
+                              int64_t first, int64_t rt)
+{
+    enum { LINE = 16 };   /* floats */
+    int64_t part = g4_round_up(n, b->row_tiles * LINE) / b->row_tiles;
+    int64_t end = g4_min(first + TILE_T, b->tokens), stop = g4_min((rt + 1) * part, n);
+    for (int64_t token = first; token < end; token++) {
+        const float *x = a->x + (b->t0 + token) * a->ldx + k0;
+        for (int64_t i = rt * part; i < stop; i += LINE) __builtin_prefetch(x + i);
+    }
+}
+
 /* Columns [k0, k0 + n): repacks the block's weights, then its tokens tile by tile. */
 G4_INLINE void tile_columns(const g4_linear_args *a, const tile_block *b, int64_t k0, int64_t n,
                             g4_dtype type)
 {
     int64_t chunks = g4_round_up(n, G4_LANES) / G4_LANES;
     int64_t w_size = TILE_R * chunks * G4_LANES, tile_size = TILE_R * TILE_T * G4_LANES;
-    for (int64_t r = 0; r < b->row_tiles * TILE_R; r++) {
-        float *panel = b->w + r / TILE_R * w_size;
-        const unsigned char *row = g4_mat_row(a->w, b->r0 + g4_min(r, b->rows - 1));
-        if (r < b->rows)
-            pack_row(panel, TILE_R, (int)(r % TILE_R), row + (size_t)k0 * size_of(type), n, chunks,
-                     type, G4_PAD_W);
-        else
-            pad_row(panel, TILE_R, (int)(r % TILE_R), chunks, G4_PAD_W);
-    }
+    pack_weights(a, b, k0, n, type);
     for (int64_t tt = 0; tt < b->token_tiles; tt++) {
         for (int t = 0; t < TILE_T; t++) {
             int64_t token = tt * TILE_T + t;
@@ -76,9 +105,11 @@ G4_INLINE void tile_columns(const g4_linear_args *a, const tile_block *b, int64_
             else
                 pad_row(b->x, TILE_T, t, chunks, G4_PAD_X);
         }
-        for (int64_t rt = 0; rt < b->row_tiles; rt++)
+        for (int64_t rt = 0; rt < b->row_tiles; rt++) {
+            ask_for_tokens(a, b, k0, n, (tt + 1) * TILE_T, rt);
             tile(b->lane + (tt * b->row_tiles + rt) * tile_size, b->w + rt * w_size, b->x, chunks,
                  k0 == 0);
+        }
     }
 }
 

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "harness/bench_kernels.h"
+
+#include "harness/peak.h"
+#include "ref/base/rng.h"
+#include "ref/dtype/dtype.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    GRAIN = 64,              /* rows a piece, as the model asks for them */
+    WEIGHT_MIB = 512,
+    ATTEND_KEYS = 4096,
+    SLOW_SECONDS = 2,        /* a call that would take longer is measured on a corner of it */
+};
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *v, int n)
+{
+    qsort(v, (size_t)n, sizeof *v, by_value);
+    return v[n / 2];
+}
+
+double bench_seconds(const bench_row *row)
+{
+    return row->seconds[BENCH_ROUNDS / 2];
+}
+
+/* ---- running one row once ---- */
+
+typedef struct call {
+    const bench_row *row;
+    const bench *b;
+    g4_linear_args linear;
+    g4_dtype dtype;
+} call;
+
+static void run_linear(void *ctx, int64_t begin, int64_t end, int worker)
+{
+    call *c = ctx;
+    c->row->ops.linear[c->dtype](&c->linear, begin, end, c->b->scratch[worker]);
+}
+
+/* A piece is one key/value head's query: what the model gives a worker. */
+static void run_attend(void *ctx, int64_t begin, int64_t end, int worker)
+{
+    const bench_row *r = ((call *)ctx)->row;
+    const bench *b = ((call *)ctx)->b;
+    int64_t width = r->rows * r->cols, span = r->tokens * r->cols;
+    const float *kv = (const float *)(const void *)b->weights;
+    for (int64_t i = begin; i < end; i++) {
+        g4_attend_args a = {
+            .out = b->y + i * width, .q = b->x + i * width, .key = kv + 2 * i * span,
+            .value = kv + (2 * i + 1) * span, .heads = r->rows, .head_dim = r->cols,
+            .stride = r->cols, .slots = r->tokens, .lo = 0, .hi = r->tokens,
+            .scratch = b->scratch[worker],
+        };
+        r->ops.attend(&a);
+    }
+}
+
+static void run_rows(void *ctx, int64_t begin, int64_t end, int worker)
+{
+    const bench_row *r = ((call *)ctx)->row;
+    const bench *b = ((call *)ctx)->b;
+    const float *w = (const float *)(const void *)b->weights;
+    const double *angle = (const double *)(const void *)b->weights;
+    (void)worker;
+    for (int64_t i = begin; i < end; i++) {
+        float *y = b->y + i * r->cols;
+        const float *x = b->x + i * r->cols;
+        if (strcmp(r->op, "rmsnorm") == 0) r->ops.rmsnorm(y, x, w, r->cols, 1e-6);
+        if (strcmp(r->op, "layernorm") == 0) r->ops.layernorm(y, x, w, w, r->cols, 1e-5);
+        if (strcmp(r->op, "rope") == 0) r->ops.rope(y, angle, angle, r->cols / 2);
+        if (strcmp(r->op, "gelu_mul") == 0) r->ops.gelu_mul(y, x, x, r->cols);
+        if (strcmp(r->op, "add_scale") == 0) r->ops.add_scale(y, x, x, r->cols, 0.5);
+        if (strcmp(r->op, "softcap") == 0) r->ops.softcap(y, r->cols, 30.0);
+    }
+}
+
+static double run_row(bench *b, const bench_row *r)
+{
+    call c = { .row = r, .b = b };
+    g4_mat w;
+    if (r->kind == BENCH_LINEAR) {
+        c.dtype = (g4_dtype)g4_dtype_by_name(r->dtype);
+        size_t row = g4_dtype_row_bytes(c.dtype, r->cols), size = row * (size_t)r->rows;
+        /* Walk through the buffer: weights are not in the caches when a layer begins. */
+        if (b->weight_at + size > b->weight_bytes) b->weight_at = 0;
+        w = (g4_mat){ c.dtype, r->rows, r->cols, row, b->weights + b->weight_at };
+        b->weight_at += size;
+        c.linear = (g4_linear_args){ b->y, r->rows, b->x, r->cols, r->tokens, &w };
+    }
+    double start = g4_now();
+    if (r->kind == BENCH_LINEAR)
+        g4_par_for(b->par, r->rows, GRAIN, run_linear, &c);
+    else if (r->kind == BENCH_ATTEND)
+        g4_par_for(b->par, 2 * g4_par_threads(b->par), 1, run_attend, &c);
+    else
+        g4_par_for(b->par, r->tokens, 1, run_rows, &c);
+    return g4_now() - start;
+}
+
+/* ---- the list of rows ---- */
+
+static bench_row *add_row(bench *b, const g4_kernel *k, bench_kind kind, const char *label,
+                          int64_t rows, int64_t cols, int64_t tokens)
+{
+    static const char *const isas[] = { "c", "avx2", "avx512", "neon" };   /* bits of g4_isa */
+    bench_row *r = &b->row[b->rows++];
+    *r = (bench_row){ .kind = kind, .op = k->op, .dtype = k->dtype, .ops = g4_ops_ref(),
+                      .rows = rows, .cols = cols, .tokens = tokens };
+    r->isa = isas[__builtin_ctz(k->isa)];
+    if (k->put) k->put(&r->ops);
+    if (kind == BENCH_ROW)
+        snprintf(r->size, sizeof r->size, "%lld", (long long)cols);
+    else
+        snprintf(r->size, sizeof r->size, "%s %lldx%lld", label, (long long)rows, (long long)cols);
+    return r;
+}
+
+/* The distinct matrices of a sliding and a full layer: q, k (= v), o, gate (= up), down. */
+enum { MATRICES = 8 };
+
+static void add_linear(bench *b, const g4_kernel *k, const g4_config *c)
+{
+    static const int64_t tokens[] = { BENCH_PREFILL, 8, 1 };
+    const int64_t D = c->hidden_size, F = c->intermediate_size, N = c->num_attention_heads;
+    const int64_t *H = c->head_dim, *K = c->kv_heads;
+    const struct {
+        const char *name;
+        int64_t rows, cols, uses[2];
+    } matrix[MATRICES] = {
+        { "q_proj", N * H[0], D, { 1, 0 } },
+        { "k_proj v_proj", K[0] * H[0], D, { 2, 0 } },
+        { "o_proj", D, N * H[0], { 1, 0 } },
+        { "gate_proj up_proj", F, D, { 2, 2 } },
+        { "down_proj", D, F, { 1, 1 } },
+        { "full q_proj", N * H[1], D, { 0, 1 } },
+        { "full k_proj", K[1] * H[1], D, { 0, c->attention_k_eq_v ? 1 : 2 } },
+        { "full o_proj", D, N * H[1], { 0, 1 } },
+    };
+    g4_dtype type = (g4_dtype)g4_dtype_by_name(k->dtype);
+    for (size_t t = 0; t < sizeof tokens / sizeof *tokens; t++)
+        for (int m = 0; m < MATRICES; m++) {
+            bench_row *r = add_row(b, k, BENCH_LINEAR, matrix[m].name, matrix[m].rows,
+                                   matrix[m].cols, tokens[t]);
+            memcpy(r->per_layer, matrix[m].uses, sizeof r->per_layer);
+            r->flops = 2.0 * (double)r->rows * (double)r->cols * (double)r->tokens;
+            r->bytes = (double)r->rows * (double)g4_dtype_row_bytes(type, r->cols);
+        }
+}
+
+static void add_kernel(bench *b, const g4_kernel *k, const g4_config *c)
+{
+    if (strcmp(k->op, "linear") == 0) {
+        add_linear(b, k, c);
+        return;
+    }
+    if (strcmp(k->op, "attend") == 0) {
+        for (int kind = 0; kind < 2; kind++) {
+            int64_t keys = kind == G4_SLIDING && c->sliding_window < ATTEND_KEYS
+                               ? c->sliding_window : ATTEND_KEYS;
+            bench_row *r = add_row(b, k, BENCH_ATTEND, kind ? "full" : "sliding",
+                                   c->num_attention_heads / c->kv_heads[kind], c->head_dim[kind],
+                                   keys);
+            double pieces = 2.0 * g4_par_threads(b->par), span = (double)keys * (double)r->cols;
+            r->flops = pieces * 4.0 * span * (double)r->rows;
+            r->bytes = pieces * 2.0 * span * sizeof(float);
+        }
+        return;
+    }
+    int64_t n = strcmp(k->op, "gelu_mul") == 0  ? c->intermediate_size
+                : strcmp(k->op, "rope") == 0    ? c->num_attention_heads * c->head_dim[0]
+                                                : c->hidden_size;
+    bench_row *r = add_row(b, k, BENCH_ROW, "", 1, n, BENCH_PREFILL);
+    int reads = strcmp(k->op, "gelu_mul") == 0 || strcmp(k->op, "add_scale") == 0 ? 2 : 1;
+    r->bytes = (double)n * BENCH_PREFILL * (reads + 1) * sizeof(float);
+}
+
+/* ---- operands ---- */
+
+static g4_status make_operands(bench *b, const g4_config *c, g4_arena *arena, g4_err *err)
+{
+    int threads = g4_par_threads(b->par);
+    int64_t widest = c->intermediate_size, most = 0;
+    for (int i = 0; i < b->rows; i++) {
+        const bench_row *r = &b->row[i];
+        int64_t need = r->kind == BENCH_LINEAR ? r->ops.linear_scratch(r->cols, r->tokens)
+                       : r->kind == BENCH_ATTEND ? r->rows * r->tokens : 0;
+        int64_t width = r->rows > r->cols ? r->rows : r->cols;
+        double size = r->kind == BENCH_LINEAR ? r->bytes : 0;
+        if (r->kind == BENCH_ATTEND) width = r->rows * r->cols * threads;   /* q of all pieces */
+        if (need > most) most = need;
+        if (width > widest) widest = width;
+        if ((double)b->weight_bytes < size) b->weight_bytes = (size_t)size;
+        if (r->kind == BENCH_ATTEND && (double)b->weight_bytes < r->bytes)
+            b->weight_bytes = (size_t)r->bytes;
+    }
+    if (b->weight_bytes < (size_t)WEIGHT_MIB << 20) b->weight_bytes = (size_t)WEIGHT_MIB << 20;
+    b->weights = g4_arena_alloc(arena, b->weight_bytes, 1);
+    b->x = g4_arena_alloc(arena, (size_t)widest * BENCH_PREFILL, sizeof *b->x);
+    b->y = g4_arena_alloc(arena, (size_t)widest * BENCH_PREFILL, sizeof *b->y);
+    b->scratch = g4_arena_alloc(arena, (size_t)threads, sizeof *b->scratch);
+    if (!b->weights || !b->x || !b->y || !b->scratch) return g4_nomem(err, "bench");
+    for (int t = 0; t < threads; t++) {
+        b->scratch[t] = g4_arena_alloc(arena, (size_t)most, sizeof *b->scratch[t]);
+        if (!b->scratch[t]) return g4_nomem(err, "bench");
+    }
+    /* 16-bit patterns 0x3c00..0x3c7f: small normal numbers as bf16, f16 and, in pairs, f32. */
+    for (size_t i = 0; i + 8 <= b->weight_bytes; i += 8) {
+        uint64_t r = (g4_mix64(i) & 0x807f807f807f807fu) | 0x3c003c003c003c00u;
+        memcpy(b->weights + i, &r, 8);
+    }
+    for (int64_t i = 0; i < widest * BENCH_PREFILL; i++)
+        b->x[i] = b->y[i] = (float)(g4_rng_unit(1, 0, (uint64_t)i) - 0.5);
+    return G4_OK;
+}
+
+/* A call that would take too long is measured on a corner of it; the rate is
+ * nearly the same, but it does not count in the sum over layers. */
+static void shorten(bench *b)
+{
+    enum { FEW_TOKENS = 32, PROBE_TOKENS = 8 };
+    for (int i = 0; i < b->rows; i++) {
+        bench_row *r = &b->row[i], probe = *r;
+        double full = (double)r->rows * (double)r->tokens;
+        if (r->kind != BENCH_LINEAR) continue;
+        probe.rows = (int64_t)GRAIN * g4_par_threads(b->par);
+        if (probe.rows > r->rows) probe.rows = r->rows;
+        probe.tokens = r->tokens < PROBE_TOKENS ? r->tokens : PROBE_TOKENS;
+        double seconds = run_row(b, &probe);
+        if (seconds * full / ((double)probe.rows * (double)probe.tokens) < SLOW_SECONDS) continue;
+        r->bytes *= (double)probe.rows / (double)r->rows;
+        r->rows = probe.rows;
+        r->tokens = r->tokens < FEW_TOKENS ? r->tokens : FEW_TOKENS;
+        r->flops *= (double)r->rows * (double)r->tokens / full;
+        memset(r->per_layer, 0, sizeof r->per_layer);
+        size_t at = strlen(r->size);
+        snprintf(r->size + at, sizeof r->size - at, " (%lld rows of it)", (long long)r->rows);
+    }
+}
+
+/* Time of all layers' matrices, each kernel by itself. */
+static void sum_prefill(bench *b, const g4_config *c)
+{
+    int64_t layers[2] = { 0, 0 };
+    for (int64_t l = 0; l < c->num_hidden_layers; l++) layers[c->layer_kind[l]]++;
+    for (int i = 0; i + MATRICES <= b->rows; i++) {
+        const bench_row *r = &b->row[i];
+        int complete = r->kind == BENCH_LINEAR && r->tokens == BENCH_PREFILL;
+        double flops = 0, seconds = 0;
+        for (int m = 0; m < MATRICES && complete; m++) {
+            double uses = (double)(layers[0] * r[m].per_layer[0] + layers[1] * r[m].per_layer[1]);
+            complete = r[m].per_layer[0] + r[m].per_layer[1] > 0;
+            flops += uses * r[m].flops;
+            seconds += uses * bench_seconds(&r[m]);
+        }
+        if (r->kind == BENCH_LINEAR) i += MATRICES - 1;
+        if (!complete || seconds <= 0) continue;
+        b->prefill[b->prefills++] = (bench_prefill){ r->dtype, r->isa, flops / seconds,
+                                                     flops / seconds / b->peak };
+    }
+}
+
+g4_status bench_kernels(bench *b, const g4_config *c, g4_par *par, unsigned isas, g4_arena *arena,
+                        g4_err *err)
+{
+    static const g4_kernel plain[] = {
+        { "linear", "bf16", G4_ISA_c, NULL },    { "attend", "f32", G4_ISA_c, NULL },
+        { "rmsnorm", "f32", G4_ISA_c, NULL },    { "gelu_mul", "f32", G4_ISA_c, NULL },
+    };
+    enum { PLAIN = sizeof plain / sizeof *plain };
+    int count;
+    const g4_kernel *k = g4_kernels(&count);
+    double read[BENCH_ROUNDS], *peak;
+    *b = (bench){ .par = par, .isas = isas };
+    b->row = g4_arena_alloc(arena, (size_t)(count + PLAIN) * 3 * MATRICES, sizeof *b->row);
+    b->prefill = g4_arena_alloc(arena, (size_t)(count + PLAIN), sizeof *b->prefill);
+    if (!b->row || !b->prefill) return g4_nomem(err, "bench");
+    for (int i = 0; i < PLAIN && (isas & G4_ISA_c); i++) add_kernel(b, &plain[i], c);
+    for (int i = 0; i < count; i++)
+        if (k[i].isa & isas) add_kernel(b, &k[i], c);
+    G4_TRY(make_operands(b, c, arena, err));
+    peak = g4_arena_alloc(arena, (size_t)b->rows * BENCH_ROUNDS, sizeof *peak);
+    if (!peak) return g4_nomem(err, "bench");
+    shorten(b);
+    for (int round = 0; round < BENCH_ROUNDS; round++) {
+        read[round] = g4_peak_read(par, b->weights, b->weight_bytes);
+        for (int i = 0; i < b->rows; i++) {   /* the peak in turns with every row */
+            peak[round * b->rows + i] = g4_peak_fma(par, isas);
+            b->row[i].seconds[round] = run_row(b, &b->row[i]);
+        }
+    }
+    b->peak = median(peak, b->rows * BENCH_ROUNDS);
+    b->read = median(read, BENCH_ROUNDS);
+    for (int i = 0; i < b->rows; i++) median(b->row[i].seconds, BENCH_ROUNDS);
+    sum_prefill(b, c);
+    return G4_OK;
+}

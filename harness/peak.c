@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The loops keep ACCS sums apart: two units x four cycles of latency need 8, and
+ * 16 fit the registers of no ISA badly.  The sums are returned, so that no
+ * compiler can drop the loop; the factors come from memory it cannot see through. */
+#include "harness/peak.h"
+
+#include "kernels_opt/cpu.h"
+
+#include <stdint.h>
+#include <string.h>
+#include <time.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+enum { ACCS = 12, ROUNDS = 2000000, READ_PIECE = 1 << 20 };
+
+double g4_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+typedef struct peak_run {
+    float (*loop)(int64_t rounds, volatile const float *factor);
+    volatile float factor[2], sink;   /* sink: written by all, read by nobody */
+} peak_run;
+
+#if defined(__x86_64__)
+
+__attribute__((target("avx512f"))) static float loop_avx512(int64_t rounds, volatile const float *f)
+{
+    __m512 a = _mm512_set1_ps(f[0]), b = _mm512_set1_ps(f[1]), acc[ACCS];
+    for (int i = 0; i < ACCS; i++) acc[i] = _mm512_setzero_ps();
+    for (int64_t n = 0; n < rounds; n++)
+#pragma GCC unroll 12
+        for (int i = 0; i < ACCS; i++) acc[i] = _mm512_fmadd_ps(a, b, acc[i]);
+    for (int i = 1; i < ACCS; i++) acc[0] = _mm512_add_ps(acc[0], acc[i]);
+    return _mm512_cvtss_f32(acc[0]);
+}
+
+__attribute__((target("avx2,fma"))) static float loop_avx2(int64_t rounds, volatile const float *f)
+{
+    __m256 a = _mm256_set1_ps(f[0]), b = _mm256_set1_ps(f[1]), acc[ACCS];
+    for (int i = 0; i < ACCS; i++) acc[i] = _mm256_setzero_ps();
+    for (int64_t n = 0; n < rounds; n++)
+#pragma GCC unroll 12
+        for (int i = 0; i < ACCS; i++) acc[i] = _mm256_fmadd_ps(a, b, acc[i]);
+    for (int i = 1; i < ACCS; i++) acc[0] = _mm256_add_ps(acc[0], acc[i]);
+    return _mm256_cvtss_f32(acc[0]);
+}
+
+#elif defined(__aarch64__)
+
+static float loop_neon(int64_t rounds, volatile const float *f)
+{
+    float32x4_t a = vdupq_n_f32(f[0]), b = vdupq_n_f32(f[1]), acc[ACCS];
+    for (int i = 0; i < ACCS; i++) acc[i] = vdupq_n_f32(0.0f);
+    for (int64_t n = 0; n < rounds; n++)
+#pragma GCC unroll 12
+        for (int i = 0; i < ACCS; i++) acc[i] = vfmaq_f32(acc[i], a, b);
+    for (int i = 1; i < ACCS; i++) acc[0] = vaddq_f32(acc[0], acc[i]);
+    return vgetq_lane_f32(acc[0], 0);
+}
+
+#endif
+
+/* A CPU without any of these: the definitions' own operation. */
+static float loop_c(int64_t rounds, volatile const float *f)
+{
+    float a = f[0], b = f[1], acc[ACCS] = { 0 };
+    for (int64_t n = 0; n < rounds; n++)
+#pragma GCC unroll 12
+        for (int i = 0; i < ACCS; i++) acc[i] = __builtin_fmaf(a, b, acc[i]);
+    for (int i = 1; i < ACCS; i++) acc[0] += acc[i];
+    return acc[0];
+}
+
+static void run_peak(void *ctx, int64_t begin, int64_t end, int worker)
+{
+    peak_run *p = ctx;
+    (void)begin;
+    (void)end;
+    (void)worker;
+    p->sink = p->loop(ROUNDS, p->factor);
+}
+
+double g4_peak_fma(g4_par *par, unsigned isas)
+{
+    peak_run run = { .loop = loop_c, .factor = { 0.5f, 0.001f } };
+    int lanes = 1, threads = g4_par_threads(par);
+    unsigned have = isas & g4_cpu_isas();
+#if defined(__x86_64__)
+    if (have & G4_ISA_avx2) run.loop = loop_avx2, lanes = 8;
+    if (have & G4_ISA_avx512) run.loop = loop_avx512, lanes = 16;
+#elif defined(__aarch64__)
+    if (have & G4_ISA_neon) run.loop = loop_neon, lanes = 4;
+#endif
+    double start = g4_now();
+    g4_par_for(par, threads, 1, run_peak, &run);
+    return 2.0 * lanes * ACCS * ROUNDS * threads / (g4_now() - start);
+}
+
+typedef struct read_run {
+    const unsigned char *data;
+    uint64_t sink;
+} read_run;
+
+static void run_read(void *ctx, int64_t begin, int64_t end, int worker)
+{
+    enum { LINE = 64, AHEAD = 4096 };
+    read_run *r = ctx;
+    uint64_t sum[LINE / 8] = { 0 }, word[LINE / 8];
+    (void)worker;
+    for (int64_t at = begin; at + LINE <= end; at += LINE) {
+        __builtin_prefetch(r->data + at + AHEAD);
+        memcpy(word, r->data + at, sizeof word);
+        for (int i = 0; i < LINE / 8; i++) sum[i] += word[i];
+    }
+    for (int i = 1; i < LINE / 8; i++) sum[0] += sum[i];
+    __atomic_fetch_add(&r->sink, sum[0], __ATOMIC_RELAXED);
+}
+
+double g4_peak_read(g4_par *par, const void *data, size_t size)
+{
+    read_run run = { data, 0 };
+    double start = g4_now();
+    g4_par_for(par, (int64_t)size, READ_PIECE, run_read, &run);
+    double seconds = g4_now() - start;
+    return __atomic_load_n(&run.sink, __ATOMIC_RELAXED) == 1 ? 0.0 : (double)size / seconds;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What this machine can do at best: float32 fused multiply-adds that work in
+ * registers only, and reading memory forward.  Kernels are measured against it. */
+#ifndef G4_HARNESS_PEAK_H
+#define G4_HARNESS_PEAK_H
+
+#include "ref/base/par.h"
+
+#include <stddef.h>
+
+double g4_now(void);   /* seconds; a monotonic clock */
+
+/* Operations/s, one multiply-add counting two, of all threads of the pool
+ * together, by the widest of the ISAs (kernels_opt/cpu.h). */
+double g4_peak_fma(g4_par *par, unsigned isas);
+
+/* Bytes/s over a buffer, which should be far larger than the caches. */
+double g4_peak_read(g4_par *par, const void *data, size_t size);
+
+#endif
