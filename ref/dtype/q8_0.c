@@ -4,9 +4,13 @@
  *   | d f16 | q[0] .. q[31] int8 |     34 bytes, 8.5 bits a value
  *
  * Packing takes d = max|x| / 127 and rounds to nearest, ties away from zero, as
- * ggml's reference quantizer does (quantize_row_q8_0_ref). */
+ * ggml's reference quantizer does (quantize_row_q8_0_ref).  Where that leaves C:
+ * a block with an infinity or a NaN becomes all NaN (d is NaN), so that neither
+ * gets lost; where 1 / d would be infinite, d is 0 in f16 anyhow and so is q. */
 #include "ref/base/half.h"
 #include "ref/dtype/dtype.h"
+
+#include <float.h>
 
 enum { BLOCK = 32, BYTES = 34 };
 
@@ -19,21 +23,29 @@ void g4_unpack_q8_0(float *y, const void *packed, int64_t n)
     }
 }
 
+/* Adding 0.5 and cutting would take the float below 0.5 up to 1. */
+static int round_away(float v)
+{
+    int whole = (int)v;
+    float rest = v - (float)whole;   /* exact */
+    return whole + (rest >= 0.5f) - (rest <= -0.5f);
+}
+
 void g4_pack_q8_0(void *packed, const float *x, int64_t n)
 {
     unsigned char *p = packed;
     for (int64_t b = 0; b < n / BLOCK; b++, p += BYTES) {
-        float top = 0.0f;
+        float top = 0.0f, all = 0.0f;
         for (int i = 0; i < BLOCK; i++) {
             float a = __builtin_fabsf(x[b * BLOCK + i]);
             top = a > top ? a : top;
+            all += a * 0.0f;   /* NaN from here on if a is infinite or NaN */
         }
-        float d = top / 127.0f, inv = d != 0.0f ? 1.0f / d : 0.0f;
+        float d = top / 127.0f + all, inv = 1.0f / d;
         uint16_t h = g4_f32_to_f16(d);
         memcpy(p, &h, 2);
-        for (int i = 0; i < BLOCK; i++) {
-            float v = x[b * BLOCK + i] * inv;
-            p[2 + i] = (unsigned char)(int8_t)(v < 0.0f ? v - 0.5f : v + 0.5f);
-        }
+        if (!(inv <= FLT_MAX)) inv = 0.0f;
+        for (int i = 0; i < BLOCK; i++)
+            p[2 + i] = (unsigned char)(inv > 0.0f ? round_away(x[b * BLOCK + i] * inv) : 0);
     }
 }
