@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs Transformers on a request and writes every activation as a golden HDF5 file.
 
-  make_golden.py --all                                     every case of cases.json, under golden/tiny
+  make_golden.py                                           every case of cases.json, under golden/tiny
   make_golden.py --only small/image small/text.f64         some of them
   make_golden.py --model DIR --case NAME --prompt T [--image F] [--audio F] [--video DIR] --out F.h5
       [--detail all|layer|output|mtp|generate] [--mask official|hf-helper|hf-forward|causal]
@@ -287,7 +287,6 @@ class AddMedia(argparse.Action):
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("--all", action="store_true")
     ap.add_argument("--only", nargs="+", default=[])
     ap.add_argument("--root", default=os.path.join(HERE, "tiny"))
     ap.add_argument("--model")
@@ -305,10 +304,10 @@ def main():
     ap.add_argument("--count", type=int, help="draft steps (5) or tokens to generate (40)")
     ap.add_argument("--out")
     a = ap.parse_args()
-    if a.all or a.only:
+    if a.only or not (a.model or a.out or a.prompt or a.inputs):
         return make_listed(set(a.only), a.root)
     if not a.model or not a.out or (a.prompt is None) == (a.inputs is None):
-        ap.error("want --all, or --model DIR, --out F.h5 and one of --prompt and --inputs")
+        ap.error("want --model DIR, --out F.h5 and one of --prompt and --inputs")
     if a.inputs:
         inputs, about = read_inputs(a.inputs)
     else:
