@@ -15,7 +15,11 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 Q := $(if $(V),,@)
 # no: never install packages, only name them
 DEPS ?= yes
-PKGS := jansson hdf5 libpng sndfile
+# pkg-config name:Debian package; a row here reaches build, installation and aarch64.
+DEV := jansson:libjansson-dev hdf5:libhdf5-dev libpng:libpng-dev sndfile:libsndfile1-dev \
+       libjpeg:libjpeg62-turbo-dev libwebp:libwebp-dev libwebpdemux:libwebp-dev \
+       soxr:libsoxr-dev
+PKGS := $(foreach row,$(DEV),$(firstword $(subst :, ,$(row))))
 CFLAGS ?= -O3 -g
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
 # -ffp-contract=off: a compiler that fuses a multiply and an add changes bits.
@@ -82,7 +86,7 @@ $(BUILD)/obj/harness/check/main.o: $(BUILD)/gen/suites.inc
 # .ci/tally counts its tests; its own folder keeps it apart from the others.
 TALLY := .ci/tally
 variant = +@$(TALLY) $(1) $(MAKE) --no-print-directory -j$(JOBS) $(2) $(3)
-DEPS_RUN = @CC="$(CC)" DEPS="$(DEPS)" .ci/deps
+DEPS_RUN = @CC="$(CC)" DEPS="$(DEPS)" DEV="$(DEV)" .ci/deps
 
 # The long tests (tag slow) belong to check-all.
 FAST := CK_EXCLUDE_TAGS=slow
@@ -93,8 +97,8 @@ ARM64 := $(BUILD)/arm64
 BASELINE := RUN="qemu-x86_64 -cpu qemu64" CK_TIMEOUT_MULTIPLIER=60
 SUITES := $(patsubst harness/check/check_%.c,%,$(wildcard harness/check/check_*.c))
 # Suites with threads, for the thread sanitizer; suites that pin bits, for emulated CPUs.
-THREAD_SUITES ?= $(filter base engine session model invariance digest mtp,$(SUITES))
-BIT_SUITES ?= $(filter base real dtype ops kernels engine session model invariance digest,$(SUITES))
+THREAD_SUITES ?= $(filter base invariance verify,$(SUITES))
+BIT_SUITES ?= $(filter base real dtype kernels digest,$(SUITES))
 
 run-check: $(BUILD)/check $(BUILD)/gemma4
 	$(RUN) $(BUILD)/check
@@ -154,7 +158,7 @@ tsan:   ## suites with threads under TSan (clang-14)
 check-baseline:   ## suites that pin bits on an emulated x86-64 without AVX and FMA
 	$(call variant,baseline,run-suites,$(FAST) $(BASELINE) ONLY="$(BIT_SUITES)")
 check-arm64:   ## the same suites built for aarch64, under qemu-user
-	@.ci/sysroot $(ARM64)
+	@.ci/sysroot $(ARM64) check $(sort $(foreach row,$(DEV),$(lastword $(subst :, ,$(row)))))
 	$(call variant,arm64,run-suites,$(FAST) BUILD=$(ARM64)/build $(ARM64_BUILD) \
 	  ONLY="$(BIT_SUITES)")
 
@@ -196,6 +200,13 @@ golden:   ## makes golden/tiny again (needs the Python packages of golden/README
 	@echo "needs Python with the packages of golden/requirements.txt; PYTHON=$(or $(PYTHON),python3)"
 	$(or $(PYTHON),python3) golden/make_golden.py
 
+DIGESTS := harness/check/data/digests.txt
+digests: all $(BUILD)/check   ## pins every tiny case's bits again (after a change that is meant to change them)
+	CK_FORK=no CK_RUN_SUITE=digest G4_PRINT_DIGESTS=1 $(BUILD)/check | \
+	  grep -E '^[0-9a-f]{64}  ' > $(DIGESTS).tmp
+	mv $(DIGESTS).tmp $(DIGESTS)
+	git diff --stat -- $(DIGESTS)
+
 PLOTS := $(wildcard notebooks_data/plots/*.gp)
 plots:   ## every notebooks_data/plots/*.gp to build/plots/*.svg
 	@echo "needs gnuplot; $(words $(PLOTS)) plots"
@@ -226,7 +237,7 @@ help:   ## this list
 ifneq ($(filter all $(BUILD)/% run-%,$(or $(MAKECMDGOALS),all)),$(or $(MAKECMDGOALS),all))
 .NOTPARALLEL:
 endif
-.PHONY: all demo demo-deps fuzz fuzz-deps run-fuzz bench golden plots release format clean \
+.PHONY: all demo demo-deps fuzz fuzz-deps run-fuzz bench golden digests plots release format clean \
   check-kernels check-golden check-oracle run-oracle check-peers run-peers $(SUITES:%=check-%) \
   help layers notes check check-deps check-gcc check-fuzz check-all check-rest \
   check-all-deps check-demo check-slow check-clang check-baseline check-arm64 asan ubsan tsan \
