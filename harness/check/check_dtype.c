@@ -22,7 +22,9 @@ START_TEST(the_table)
         int64_t block;
         size_t bytes;
         int gguf;
-    } want[] = { { "f32", 1, 4, 0 }, { "f16", 1, 2, 1 }, { "bf16", 1, 2, 30 }, { "q8_0", 32, 34, 8 } };
+    } want[] = {
+        { "f32", 1, 4, 0 }, { "f16", 1, 2, 1 }, { "bf16", 1, 2, 30 }, { "q8_0", 32, 34, 8 }
+    };
     ck_assert_int_eq(G4_DTYPE_COUNT, 4);
     for (int t = 0; t < G4_DTYPE_COUNT; t++) {
         const g4_dtype_info *i = g4_dtype_get((g4_dtype)t);
@@ -166,7 +168,8 @@ static void plain_q8(unsigned char *p, const float *x)
     float d = top / 127;
     uint16_t h = g4_f32_to_f16(d);
     memcpy(p, &h, 2);
-    for (int i = 0; i < BLOCK; i++) p[2 + i] = (unsigned char)(int)roundf(d > 0 ? x[i] * (1 / d) : 0);
+    for (int i = 0; i < BLOCK; i++)
+        p[2 + i] = (unsigned char)(int)roundf(d > 0 ? x[i] * (1 / d) : 0);
 }
 
 START_TEST(q8_by_the_words)

@@ -35,6 +35,16 @@ static g4_status only_zero(const g4_json *j, const char *key, g4_err *err)
     return g4_json_opt_int(j, key, 0, 0, &got, err);
 }
 
+/* The typed getters take null for absent, but where Transformers knows no null it
+ * refuses the file: nothing says which value was meant. */
+static g4_status no_nulls(const g4_json *j, const char *const *keys, g4_err *err)
+{
+    for (; *keys; keys++)
+        if (json_is_null(json_object_get(j->root, *keys)))
+            return g4_fail(err, G4_EINPUT, "%s: %s is null", j->file, *keys);
+    return G4_OK;
+}
+
 static g4_status dim(const g4_json *j, const char *key, int64_t *out, g4_err *err)
 {
     return g4_json_req_int(j, key, 1, MAX_DIM, out, err);
@@ -47,12 +57,21 @@ static g4_status load_rope(const g4_json *text, const char *type, g4_rope_config
     g4_json all, one;
     /* Gemma4TextConfig's own defaults */
     *r = (g4_rope_config){ full ? 1e6 : 1e4, 1.0, full ? 0.25 : 1.0 };
-    if (g4_json_has(text, "rope_scaling"))
-        return g4_fail(err, G4_EINPUT, "%s: rope_scaling is not known here", text->file);
+    static const char *const elsewhere[] = { "rope_scaling", "rope_theta",
+                                             "partial_rotary_factor" };
+    for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
+        if (g4_json_has(text, elsewhere[i]))
+            return g4_fail(err, G4_EINPUT, "%s: %s is not known here, only in rope_parameters",
+                           text->file, elsewhere[i]);
     G4_TRY(g4_json_object(text, "rope_parameters", 0, &all, err));
     if (!all.root) return G4_OK;
     G4_TRY(g4_json_object(&all, type, 1, &one, err));
-    G4_TRY(only_str(&one, "rope_type", want, err));
+    const char *got = "default";   /* Transformers' standardize_rope_params: rope_type, else type */
+    G4_TRY(g4_json_opt_str(&one, "type", &got, err));
+    G4_TRY(g4_json_opt_str(&one, "rope_type", &got, err));
+    if (strcmp(got, want) != 0)
+        return g4_fail(err, G4_EINPUT, "%s: rope_type of %s is \"%s\"; only \"%s\" is known",
+                       text->file, type, got, want);
     if (!g4_json_has(&one, "rope_theta"))
         return g4_fail(err, G4_EINPUT, "%s: rope_theta of %s is missing", text->file, type);
     r->partial_rotary_factor = 1.0;
@@ -87,60 +106,142 @@ static g4_status load_layers(g4_config *c, const g4_json *text, g4_arena *arena,
     return G4_OK;
 }
 
-static g4_status load_heads(g4_config *c, const g4_json *text, g4_err *err)
+/* "05" -> 5 */
+static g4_status layer_index(const g4_config *c, const g4_json *all, const char *key, int64_t *l,
+                             g4_err *err)
+{
+    size_t n = strlen(key);
+    *l = 0;
+    for (size_t i = 0; i < n && i < 9; i++) *l = *l * 10 + (key[i] - '0');
+    if (n == 0 || n > 9 || strspn(key, "0123456789") != n || *l >= c->num_hidden_layers)
+        return g4_fail(err, G4_EINPUT, "%s: per_layer_config has \"%s\", expected layers 0 to %lld",
+                       all->file, key, (long long)c->num_hidden_layers - 1);
+    return G4_OK;
+}
+
+typedef struct layer_heads {
+    int64_t head_dim, kv_heads;
+    int given;
+} layer_heads;
+
+static g4_status load_override(const g4_json *all, const char *key, json_t *value, layer_heads *h,
+                               g4_err *err)
+{
+    g4_json one = { .root = value, .file = all->file };
+    const char *field;
+    json_t *unused;
+    if (!json_is_object(value) || h->given)
+        return g4_fail(err, G4_EINPUT, "%s: per_layer_config \"%s\" is %s", all->file, key,
+                       h->given ? "there twice" : "no object");
+    h->given = 1;
+    json_object_foreach(value, field, unused) {
+        int64_t *to = strcmp(field, "head_dim") == 0              ? &h->head_dim
+                      : strcmp(field, "num_key_value_heads") == 0 ? &h->kv_heads
+                                                                  : NULL;
+        if (!to)
+            return g4_fail(err, G4_EINPUT, "%s: %s of per_layer_config \"%s\" is not known here",
+                           all->file, field, key);
+        G4_TRY(dim(&one, field, to, err));
+    }
+    return G4_OK;
+}
+
+/* What Transformers' save_pretrained writes for the global_* fields
+ * (5.20.2, integrations/heterogeneity/configuration_utils.py):
+ *   "per_layer_config": {"05": {"head_dim": 512, "num_key_value_heads": 1}, ...}
+ * for layers that differ from head_dim and num_key_value_heads.  Layers of one
+ * kind must agree: they share the RoPE table, and the drafter the cache. */
+static g4_status load_per_layer(g4_config *c, const g4_json *all, g4_arena *arena, g4_err *err)
+{
+    const layer_heads base = { c->head_dim[G4_SLIDING], c->kv_heads[G4_SLIDING], 0 };
+    const char *key;
+    json_t *value;
+    layer_heads *h = g4_arena_alloc(arena, (size_t)c->num_hidden_layers, sizeof *h);
+    if (!h) return g4_nomem(err, all->file);
+    for (int64_t l = 0; l < c->num_hidden_layers; l++) h[l] = base;
+    json_object_foreach(all->root, key, value) {
+        int64_t l;
+        G4_TRY(layer_index(c, all, key, &l, err));
+        G4_TRY(load_override(all, key, value, &h[l], err));
+    }
+    int64_t first[2] = { -1, -1 };
+    for (int64_t l = 0; l < c->num_hidden_layers; l++) {
+        int kind = c->layer_kind[l];
+        if (first[kind] < 0) first[kind] = l;
+        const layer_heads *f = &h[first[kind]];
+        if (f->head_dim != h[l].head_dim || f->kv_heads != h[l].kv_heads)
+            return g4_fail(err, G4_EINPUT, "%s: per_layer_config: layers %lld and %lld are of one "
+                           "type, but differ", all->file, (long long)first[kind], (long long)l);
+        c->head_dim[kind] = f->head_dim;
+        c->kv_heads[kind] = f->kv_heads;
+    }
+    return G4_OK;
+}
+
+/* Full layers' own sizes, in either spelling; both must not contradict each other. */
+static g4_status load_full_heads(g4_config *c, const g4_json *text, g4_arena *arena, g4_err *err)
+{
+    g4_json all;
+    int64_t min[2] = { 1, 1 }, max[2] = { MAX_DIM, MAX_DIM };
+    G4_TRY(g4_json_object(text, "per_layer_config", 0, &all, err));
+    c->head_dim[G4_FULL] = 512;   /* Gemma4UnifiedTextConfig's default */
+    c->kv_heads[G4_FULL] = c->kv_heads[G4_SLIDING];
+    if (all.root) {
+        G4_TRY(load_per_layer(c, &all, arena, err));
+        min[0] = max[0] = c->head_dim[G4_FULL];
+        min[1] = max[1] = c->kv_heads[G4_FULL];
+    }
+    G4_TRY(g4_json_opt_int(text, "global_head_dim", min[0], max[0], &c->head_dim[G4_FULL], err));
+    if (!c->attention_k_eq_v) return G4_OK;
+    return g4_json_opt_int(text, "num_global_key_value_heads", min[1], max[1],
+                           &c->kv_heads[G4_FULL], err);
+}
+
+static g4_status load_heads(g4_config *c, const g4_json *text, g4_arena *arena, g4_err *err)
 {
     G4_TRY(dim(text, "num_attention_heads", &c->num_attention_heads, err));
     G4_TRY(dim(text, "num_key_value_heads", &c->kv_heads[G4_SLIDING], err));
     G4_TRY(dim(text, "head_dim", &c->head_dim[G4_SLIDING], err));
-    c->head_dim[G4_FULL] = 512;   /* Gemma4TextConfig's default */
-    G4_TRY(g4_json_opt_int(text, "global_head_dim", 1, MAX_DIM, &c->head_dim[G4_FULL], err));
     G4_TRY(g4_json_opt_bool(text, "attention_k_eq_v", &c->attention_k_eq_v, err));
-    c->kv_heads[G4_FULL] = c->kv_heads[G4_SLIDING];
-    if (c->attention_k_eq_v)
-        G4_TRY(g4_json_opt_int(text, "num_global_key_value_heads", 1, MAX_DIM,
-                               &c->kv_heads[G4_FULL], err));
+    G4_TRY(load_full_heads(c, text, arena, err));
     for (int kind = 0; kind < 2; kind++) {
         if (c->num_attention_heads % c->kv_heads[kind] != 0)
             return g4_fail(err, G4_EINPUT,
-                           "%s: %lld query heads do not divide by %lld key/value heads", text->file,
-                           (long long)c->num_attention_heads, (long long)c->kv_heads[kind]);
+                           "%s: num_attention_heads %lld is no multiple of %lld key/value heads",
+                           text->file, (long long)c->num_attention_heads,
+                           (long long)c->kv_heads[kind]);
         if (c->head_dim[kind] % 2 != 0 || c->num_attention_heads * c->head_dim[kind] > MAX_DIM)
-            return g4_fail(err, G4_EINPUT, "%s: head dim %lld is odd or too large", text->file,
+            return g4_fail(err, G4_EINPUT, "%s: head_dim %lld is odd or too large", text->file,
                            (long long)c->head_dim[kind]);
     }
     return G4_OK;
 }
 
-/* One id or a list of them. */
-static g4_status load_ids(const g4_json *j, const char *key, int64_t vocab, int64_t *ids, int max,
-                          int *count, g4_err *err)
+/* None of the backbone's layers takes keys from another, all of a drafter's do
+ * (0 stands for all there, as in Gemma4UnifiedAssistantConfig). */
+static g4_status load_shared(const g4_config *c, const g4_json *text, g4_err *err)
 {
-    const json_t *v = json_object_get(j->root, key);
-    if (!v || json_is_null(v)) return G4_OK;
-    size_t n = json_is_array(v) ? json_array_size(v) : 1;
-    if (n > (size_t)max)
-        return g4_fail(err, G4_EINPUT, "%s: %s has %zu entries, at most %d are read", j->file, key,
-                       n, max);
-    for (size_t i = 0; i < n; i++) {
-        const json_t *e = json_is_array(v) ? json_array_get(v, i) : v;
-        if (!json_is_integer(e) || json_integer_value(e) < 0 || json_integer_value(e) >= vocab)
-            return g4_fail(err, G4_EINPUT, "%s: %s[%zu] is no token id below %lld", j->file, key, i,
-                           (long long)vocab);
-        ids[i] = json_integer_value(e);
-    }
-    *count = (int)n;
-    return G4_OK;
+    int64_t shared = 0;
+    G4_TRY(g4_json_opt_int(text, "num_kv_shared_layers", 0, MAX_LAYERS, &shared, err));
+    if (shared == 0 || (c->is_drafter && shared == c->num_hidden_layers)) return G4_OK;
+    return g4_fail(err, G4_EINPUT, "%s: num_kv_shared_layers is %lld; known: 0, and in a drafter "
+                   "all of its layers", text->file, (long long)shared);
 }
 
 static g4_status load_text(g4_config *c, const g4_json *text, g4_arena *arena, g4_err *err)
 {
+    static const char *const never_null[] = {
+        "hidden_activation", "max_position_embeddings", "rms_norm_eps", "sliding_window",
+        "attention_k_eq_v", "attention_bias", "use_double_wide_mlp", "num_kv_shared_layers",
+        "tie_word_embeddings", "global_head_dim", "per_layer_config", NULL };
     const char *bidirectional = "";
     G4_TRY(only_str(text, "model_type", "gemma4_unified_text", err));
+    G4_TRY(no_nulls(text, never_null, err));
     G4_TRY(dim(text, "vocab_size", &c->vocab_size, err));
     G4_TRY(dim(text, "hidden_size", &c->hidden_size, err));
     G4_TRY(dim(text, "intermediate_size", &c->intermediate_size, err));
     G4_TRY(load_layers(c, text, arena, err));
-    G4_TRY(load_heads(c, text, err));
+    G4_TRY(load_heads(c, text, arena, err));
     G4_TRY(only_str(text, "hidden_activation", "gelu_pytorch_tanh", err));
     c->max_position_embeddings = 262144;
     G4_TRY(g4_json_opt_int(text, "max_position_embeddings", 1, G4_MAX_POSITION,
@@ -167,26 +268,26 @@ static g4_status load_text(g4_config *c, const g4_json *text, g4_arena *arena, g
     G4_TRY(only_bool(text, "tie_word_embeddings", 1, err));
     G4_TRY(only_zero(text, "hidden_size_per_layer_input", err));
     G4_TRY(only_zero(text, "num_experts", err));
-    if (g4_json_has(text, "per_layer_config"))
-        return g4_fail(err, G4_EINPUT, "%s: per_layer_config is not known here", text->file);
-    int64_t shared = c->is_drafter ? c->num_hidden_layers : 0, most = shared;
-    G4_TRY(g4_json_opt_int(text, "num_kv_shared_layers", 0, most, &shared, err));
+    G4_TRY(load_shared(c, text, err));
     c->pad_token_id = 0;
     c->bos_token_id = 2;
     c->eos[0] = 1;
     c->eos_count = 1;
     G4_TRY(g4_json_opt_int(text, "pad_token_id", 0, c->vocab_size - 1, &c->pad_token_id, err));
     G4_TRY(g4_json_opt_int(text, "bos_token_id", 0, c->vocab_size - 1, &c->bos_token_id, err));
-    return load_ids(text, "eos_token_id", c->vocab_size, c->eos, 16, &c->eos_count, err);
+    return g4_token_ids_read(text, "eos_token_id", c->vocab_size, c->eos, 16, &c->eos_count, err);
 }
 
 static g4_status load_vision(g4_config *c, const g4_json *root, g4_err *err)
 {
     g4_json v;
-    int64_t out = c->hidden_size;
     G4_TRY(g4_json_object(root, "vision_config", 0, &v, err));
     if (!v.root) return G4_OK;
+    static const char *const never_null[] = { "patch_size", "pooling_kernel_size", "mm_embed_dim",
+                                              "mm_posemb_size", "rms_norm_eps", "output_proj_dims",
+                                              NULL };
     G4_TRY(only_str(&v, "model_type", "gemma4_unified_vision", err));
+    G4_TRY(no_nulls(&v, never_null, err));
     c->patch_size = 16;   /* defaults of Gemma4UnifiedVisionConfig */
     c->pooling_kernel_size = 3;
     c->mm_embed_dim = 3840;
@@ -197,7 +298,10 @@ static g4_status load_vision(g4_config *c, const g4_json *root, g4_err *err)
     G4_TRY(g4_json_opt_int(&v, "mm_embed_dim", 1, MAX_DIM, &c->mm_embed_dim, err));
     G4_TRY(g4_json_opt_int(&v, "mm_posemb_size", 1, MAX_DIM, &c->mm_posemb_size, err));
     G4_TRY(g4_json_opt_num(&v, "rms_norm_eps", 0.0, 1.0, &c->vision_eps, err));
-    return g4_json_opt_int(&v, "output_proj_dims", 1, MAX_DIM, &out, err);
+    /* two more names of what is known: the projection's input, a patch's side */
+    int64_t out = c->mm_embed_dim, side = c->patch_size * c->pooling_kernel_size;
+    G4_TRY(g4_json_opt_int(&v, "output_proj_dims", out, out, &out, err));
+    return g4_json_opt_int(&v, "model_patch_size", side, side, &side, err);
 }
 
 static g4_status load_audio(g4_config *c, const g4_json *root, g4_err *err)
@@ -205,10 +309,17 @@ static g4_status load_audio(g4_config *c, const g4_json *root, g4_err *err)
     g4_json a;
     G4_TRY(g4_json_object(root, "audio_config", 0, &a, err));
     if (!a.root) return G4_OK;
+    static const char *const never_null[] = { "audio_embed_dim", "rms_norm_eps", NULL };
+    static const char *const aliases[] = { "hidden_size", "output_proj_dims",
+                                           "audio_samples_per_token" };
     G4_TRY(only_str(&a, "model_type", "gemma4_unified_audio", err));
+    G4_TRY(no_nulls(&a, never_null, err));
     c->audio_embed_dim = 640;
     c->audio_eps = 1e-6;
     G4_TRY(g4_json_opt_int(&a, "audio_embed_dim", 1, MAX_DIM, &c->audio_embed_dim, err));
+    int64_t same = c->audio_embed_dim;
+    for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
+        G4_TRY(g4_json_opt_int(&a, aliases[i], same, same, &same, err));
     return g4_json_opt_num(&a, "rms_norm_eps", 0.0, 1.0, &c->audio_eps, err);
 }
 
@@ -216,7 +327,7 @@ static g4_status load_media_ids(g4_config *c, const g4_json *root, g4_err *err)
 {
     const struct {
         const char *key;
-        int64_t *id, preset;   /* preset: Gemma4Config's default */
+        int64_t *id, preset;   /* preset: Gemma4UnifiedConfig's default */
     } ids[] = {
         { "boi_token_id", &c->boi_token_id, 255999 },
         { "eoi_token_id", &c->eoi_token_id, 258882 },
@@ -227,7 +338,8 @@ static g4_status load_media_ids(g4_config *c, const g4_json *root, g4_err *err)
         { "audio_token_id", &c->audio_token_id, 258881 },
     };
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
-        *ids[i].id = ids[i].preset < c->vocab_size ? ids[i].preset : -1;
+        int null = json_is_null(json_object_get(root->root, ids[i].key));
+        *ids[i].id = !null && ids[i].preset < c->vocab_size ? ids[i].preset : -1;
         G4_TRY(g4_json_opt_int(root, ids[i].key, 0, c->vocab_size - 1, ids[i].id, err));
     }
     return G4_OK;
@@ -235,6 +347,12 @@ static g4_status load_media_ids(g4_config *c, const g4_json *root, g4_err *err)
 
 static g4_status load_drafter(g4_config *c, const g4_json *root, g4_err *err)
 {
+    static const char *const never_null[] = { "backbone_hidden_size", "use_ordered_embeddings",
+                                              "num_centroids", "centroid_intermediate_top_k",
+                                              NULL };
+    G4_TRY(no_nulls(root, never_null, err));
+    /* Gemma4UnifiedAssistantForCausalLM gives raw logits, whatever its text_config says. */
+    c->final_logit_softcapping = 0.0;
     c->backbone_hidden_size = 3840;   /* defaults of Gemma4UnifiedAssistantConfig */
     c->num_centroids = 2048;
     c->centroid_intermediate_top_k = 32;
@@ -265,6 +383,8 @@ g4_status g4_config_parse(g4_config *c, const g4_json *root, g4_arena *arena, g4
                        "gemma4_unified_assistant", root->file, type);
     if (g4_json_has(root, "quantization_config"))
         return g4_fail(err, G4_EINPUT, "%s: quantization_config is not known here", root->file);
+    static const char *const never_null[] = { "tie_word_embeddings", NULL };
+    G4_TRY(no_nulls(root, never_null, err));
     G4_TRY(only_bool(root, "tie_word_embeddings", 1, err));
     G4_TRY(g4_json_object(root, "text_config", 1, &text, err));
     G4_TRY(load_text(c, &text, arena, err));
@@ -287,37 +407,5 @@ g4_status g4_config_load(g4_config *c, const char *dir, g4_arena *arena, g4_err 
     G4_TRY(g4_json_load(&j, path, MAX_CONFIG_BYTES, err));
     g4_status s = g4_config_parse(c, &j, arena, err);
     g4_json_free(&j);
-    return s;
-}
-
-static g4_status load_generation(g4_generation *g, const g4_json *j, const g4_config *c,
-                                 g4_err *err)
-{
-    G4_TRY(load_ids(j, "eos_token_id", c->vocab_size, g->eos, 16, &g->eos_count, err));
-    G4_TRY(load_ids(j, "suppress_tokens", c->vocab_size, g->suppress, 64, &g->suppress_count, err));
-    G4_TRY(g4_json_opt_bool(j, "do_sample", &g->do_sample, err));
-    G4_TRY(g4_json_opt_num(j, "temperature", 0.0, 1e6, &g->temperature, err));
-    G4_TRY(g4_json_opt_num(j, "top_p", 0.0, 1.0, &g->top_p, err));
-    G4_TRY(g4_json_opt_int(j, "top_k", 0, MAX_DIM, &g->top_k, err));
-    return g4_json_opt_int(j, "num_assistant_tokens", 0, 1024, &g->num_assistant_tokens, err);
-}
-
-g4_status g4_generation_load(g4_generation *g, const char *dir, const g4_config *c, g4_err *err)
-{
-    g4_arena arena = { NULL };
-    g4_json j;
-    *g = (g4_generation){ .eos_count = c->eos_count, .temperature = 1.0, .top_p = 1.0 };
-    memcpy(g->eos, c->eos, sizeof g->eos);
-    char *path = g4_arena_printf(&arena, "%s/generation_config.json", dir);
-    if (!path) return g4_nomem(err, dir);
-    g4_status s = G4_OK;
-    if (g4_path_kind(path) != 0) {
-        s = g4_json_load(&j, path, MAX_CONFIG_BYTES, err);
-        if (s == G4_OK) {
-            s = load_generation(g, &j, c, err);
-            g4_json_free(&j);
-        }
-    }
-    g4_arena_free(&arena);
     return s;
 }

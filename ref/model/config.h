@@ -38,14 +38,14 @@ typedef struct g4_config {
     int64_t head_dim[2];            /* head_dim, global_head_dim */
     g4_rope_config rope[2];
     int64_t sliding_window, max_position_embeddings;
-    double rms_norm_eps, final_logit_softcapping;   /* softcapping 0: none */
+    double rms_norm_eps, final_logit_softcapping;   /* softcapping 0: none (a drafter never) */
     int attention_k_eq_v;           /* full layers: V comes from k_proj's output */
     int bidirectional_vision;       /* use_bidirectional_attention "vision": image blocks */
     uint8_t *layer_kind;            /* [L] G4_SLIDING or G4_FULL */
-    int64_t pad_token_id, bos_token_id;      /* -1: none */
+    int64_t pad_token_id, bos_token_id;
     int64_t eos[16];                /* eos_token_id, used where no generation_config.json is */
     int eos_count;
-    int64_t boi_token_id, eoi_token_id, image_token_id, video_token_id;
+    int64_t boi_token_id, eoi_token_id, image_token_id, video_token_id;   /* -1: none */
     int64_t boa_token_id, eoa_token_id, audio_token_id;
     /* vision_config; 0 where the checkpoint has no such part (a drafter) */
     int64_t patch_size, pooling_kernel_size, mm_embed_dim, mm_posemb_size;
@@ -77,6 +77,10 @@ g4_status g4_config_load(g4_config *c, const char *dir, g4_arena *arena, g4_err 
 /* The same from a config.json that is in memory. */
 g4_status g4_config_parse(g4_config *c, const g4_json *root, g4_arena *arena, g4_err *err);
 
+/* One token id or a list of at most max; null is none.  A missing key leaves ids alone. */
+g4_status g4_token_ids_read(const g4_json *j, const char *key, int64_t vocab, int64_t *ids,
+                            int max, int *count, g4_err *err);
+
 /* What generation_config.json says; all optional in it. */
 typedef struct g4_generation {
     int64_t eos[16], suppress[64];   /* token ids */
@@ -87,7 +91,8 @@ typedef struct g4_generation {
     int64_t num_assistant_tokens;    /* drafter's folder; 0 where not given */
 } g4_generation;
 
-/* A missing file gives the defaults: eos from config.json, nothing suppressed, greedy. */
+/* A missing file gives the defaults: eos from config.json, nothing suppressed, greedy;
+ * for who samples nevertheless, Transformers' temperature 1, top_k 50, top_p 1. */
 g4_status g4_generation_load(g4_generation *g, const char *dir, const g4_config *c, g4_err *err);
 
 #endif
