@@ -27,6 +27,13 @@
 
 #define G4_INLINE static inline __attribute__((always_inline, unused))
 
+/* Before a loop over registers: without it they would be an array in memory. */
+#if defined(__clang__)
+#define G4_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define G4_UNROLL _Pragma("GCC unroll 8")
+#endif
+
 /* The blocks of a linear layer over many tokens (c/linear.h), the same for all
  * ISAs: 64 rows (the grain of the model's row ranges) x 96 tokens x 768 columns.
  * Per worker: 64 x 96 outputs of 16 lanes 384 KiB and 64 rows of weights 192 KiB,

@@ -77,7 +77,8 @@ float kernel_number(const kernel_run *run, uint64_t stream, uint64_t i)
 float *kernel_floats(kernel_run *run, int64_t n)
 {
     float *p = kernel_buffer(run, (size_t)n * sizeof *p, sizeof *p);
-    for (int64_t i = 0; p && i < n; i++) p[i] = kernel_number(run, (uint64_t)run->buffers, (uint64_t)i);
+    for (int64_t i = 0; p && i < n; i++)
+        p[i] = kernel_number(run, (uint64_t)run->buffers, (uint64_t)i);
     return p;
 }
 

@@ -26,33 +26,33 @@ G4_INLINE void score_tile(const g4_attend_args *a, const float *const key[KEYS],
     vec acc[4][KEYS][PASSES];
     int64_t n = a->head_dim, whole = n - n % G4_LANES;
     const float *q = a->q + head * n;
-#pragma GCC unroll 8
+    G4_UNROLL
     for (int h = 0; h < H; h++)
-#pragma GCC unroll 8
+        G4_UNROLL
         for (int j = 0; j < KEYS; j++)
-#pragma GCC unroll 8
+            G4_UNROLL
             for (int p = 0; p < PASSES; p++) acc[h][j][p] = vec_zero();
     for (int64_t i = 0; i < whole; i += G4_LANES)
-#pragma GCC unroll 8
+        G4_UNROLL
         for (int p = 0; p < PASSES; p++) {
             vec kv[KEYS];
-#pragma GCC unroll 8
+            G4_UNROLL
             for (int j = 0; j < KEYS; j++) kv[j] = vec_load(key[j] + i + p * VEC);
-#pragma GCC unroll 8
+            G4_UNROLL
             for (int h = 0; h < H; h++) {
                 vec qv = vec_load(q + h * n + i + p * VEC);
-#pragma GCC unroll 8
+                G4_UNROLL
                 for (int j = 0; j < KEYS; j++) acc[h][j][p] = vec_fma(qv, kv[j], acc[h][j][p]);
             }
         }
     float lane[KEYS * G4_LANES], tq[G4_LANES], tk[G4_LANES];
-#pragma GCC unroll 8
+    G4_UNROLL
     for (int h = 0; h < H; h++) {
         if (whole < n) load_tail(tq, q + h * n + whole, n - whole, G4_F32, G4_PAD_X);
-#pragma GCC unroll 8
+        G4_UNROLL
         for (int j = 0; j < KEYS; j++) {
             if (whole < n) load_tail(tk, key[j] + whole, n - whole, G4_F32, G4_PAD_W);
-#pragma GCC unroll 8
+            G4_UNROLL
             for (int p = 0; p < PASSES; p++) {
                 vec v = acc[h][j][p];
                 if (whole < n) v = vec_fma(vec_load(tq + p * VEC), vec_load(tk + p * VEC), v);
@@ -111,27 +111,27 @@ G4_INLINE void value_tile(const g4_attend_args *a, int64_t lo, int64_t hi, int64
 {
     vec acc[4][8];
     int64_t n = a->hi - a->lo, row = ring_row(a, lo);
-#pragma GCC unroll 8
+    G4_UNROLL
     for (int h = 0; h < H; h++)
-#pragma GCC unroll 8
+        G4_UNROLL
         for (int j = 0; j < D; j++) acc[h][j] = vec_zero();
     for (int64_t k = lo; k < hi; k++) {
         const float *value = a->value + row * a->stride + d, *p = a->scratch + head * n + k - a->lo;
         vec v[8];
-#pragma GCC unroll 8
+        G4_UNROLL
         for (int j = 0; j < D; j++) v[j] = vec_load(value + j * VEC);
-#pragma GCC unroll 8
+        G4_UNROLL
         for (int h = 0; h < H; h++) {
             vec ph = vec_set1(p[h * n]);
-#pragma GCC unroll 8
+            G4_UNROLL
             for (int j = 0; j < D; j++) acc[h][j] = vec_fma(ph, v[j], acc[h][j]);
         }
         if (++row == a->slots) row = 0;
     }
-#pragma GCC unroll 8
+    G4_UNROLL
     for (int h = 0; h < H; h++) {
         float *out = a->out + (head + h) * a->head_dim + d;
-#pragma GCC unroll 8
+        G4_UNROLL
         for (int j = 0; j < D; j++)
             vec_store(out + j * VEC, vec_add(vec_load(out + j * VEC), acc[h][j]));
     }

@@ -41,38 +41,38 @@ G4_INLINE void direct(const g4_linear_args *a, int64_t r, int64_t t0, const int 
     const unsigned char *row[MAX_R];
     const float *x = a->x + t0 * a->ldx;
     const int64_t n = a->w->cols, ldx = a->ldx;
-#pragma GCC unroll 8
+    G4_UNROLL
     for (int i = 0; i < R; i++) {
         row[i] = g4_mat_row(a->w, r + i);
-#pragma GCC unroll 8
+        G4_UNROLL
         for (int t = 0; t < T; t++)
-#pragma GCC unroll 8
+            G4_UNROLL
             for (int p = 0; p < PASSES; p++) acc[t][i][p] = vec_zero();
     }
     for (int64_t k = 0; k + G4_LANES <= n; k += G4_LANES)
-#pragma GCC unroll 8
+        G4_UNROLL
         for (int p = 0; p < PASSES; p++) {
             vec w[MAX_R];
-#pragma GCC unroll 8
+            G4_UNROLL
             for (int i = 0; i < R; i++)
                 w[i] = load_as(type, row[i] + (size_t)(k + p * VEC) * size_of(type));
             if (p == 0)
-#pragma GCC unroll 8
+                G4_UNROLL
                 for (int i = 0; i < R; i++)
                     __builtin_prefetch(row[i] + R * a->w->row_bytes + (size_t)k * size_of(type));
-#pragma GCC unroll 8
+            G4_UNROLL
             for (int t = 0; t < T; t++) {
                 vec xt = vec_load(x + t * ldx + k + p * VEC);
-#pragma GCC unroll 8
+                G4_UNROLL
                 for (int i = 0; i < R; i++) acc[t][i][p] = vec_fma(w[i], xt, acc[t][i][p]);
             }
         }
     float lane[LANE_SETS * G4_LANES];
-#pragma GCC unroll 8
+    G4_UNROLL
     for (int t = 0; t < T; t++)
-#pragma GCC unroll 8
+        G4_UNROLL
         for (int i = 0; i < R; i++)
-#pragma GCC unroll 8
+            G4_UNROLL
             for (int p = 0; p < PASSES; p++)
                 vec_store(lane + (t * R + i) * G4_LANES + p * VEC, acc[t][i][p]);
     direct_end(a, lane, r, t0, R, T, type);

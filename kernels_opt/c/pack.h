@@ -33,7 +33,8 @@ G4_INLINE void load_tail(float out[G4_LANES], const void *p, int64_t n, g4_dtype
 {
     unsigned char raw[4 * G4_LANES] = { 0 };
     memcpy(raw, p, (size_t)n * size_of(type));
-    for (int i = 0; i < G4_LANES; i += VEC) vec_store(out + i, load_as(type, raw + i * size_of(type)));
+    for (size_t i = 0; i < G4_LANES; i += VEC)
+        vec_store(out + i, load_as(type, raw + i * size_of(type)));
     for (int64_t i = n; i < G4_LANES; i++) out[i] = pad;
 }
 
@@ -49,7 +50,8 @@ G4_INLINE void pack_row(float *panel, int height, int r, const unsigned char *sr
         const unsigned char *in = src + p * VEC * size_of(type);
         int64_t whole = n / G4_LANES;
         for (int64_t c = 0; c < whole; c++)
-            vec_store(out + c * height * VEC, load_as(type, in + (size_t)c * G4_LANES * size_of(type)));
+            vec_store(out + c * height * VEC,
+                      load_as(type, in + (size_t)c * G4_LANES * size_of(type)));
         if (whole < chunks) vec_store(out + whole * height * VEC, vec_load(tail + p * VEC));
     }
 }

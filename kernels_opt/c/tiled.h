@@ -19,28 +19,28 @@ G4_INLINE void tile(float *lane, const float *w, const float *x, int64_t chunks,
 {
     for (int p = 0; p < PASSES; p++) {
         vec acc[TILE_T][TILE_R];
-#pragma GCC unroll 8
+        G4_UNROLL
         for (int t = 0; t < TILE_T; t++)
-#pragma GCC unroll 8
+            G4_UNROLL
             for (int r = 0; r < TILE_R; r++)
                 acc[t][r] = first ? vec_zero()
                                   : vec_load(lane + (t * TILE_R + r) * G4_LANES + p * VEC);
         for (int64_t c = 0; c < chunks; c++) {
             vec wr[TILE_R];
-#pragma GCC unroll 8
+            G4_UNROLL
             for (int r = 0; r < TILE_R; r++) wr[r] = vec_load(w + r * VEC);
-#pragma GCC unroll 8
+            G4_UNROLL
             for (int t = 0; t < TILE_T; t++) {
                 vec xt = vec_load(x + t * VEC);
-#pragma GCC unroll 8
+                G4_UNROLL
                 for (int r = 0; r < TILE_R; r++) acc[t][r] = vec_fma(wr[r], xt, acc[t][r]);
             }
             w += TILE_R * VEC;
             x += TILE_T * VEC;
         }
-#pragma GCC unroll 8
+        G4_UNROLL
         for (int t = 0; t < TILE_T; t++)
-#pragma GCC unroll 8
+            G4_UNROLL
             for (int r = 0; r < TILE_R; r++)
                 vec_store(lane + (t * TILE_R + r) * G4_LANES + p * VEC, acc[t][r]);
     }
