@@ -36,11 +36,10 @@ typedef struct parse_ctx {
     size_t size;           /* tensor bytes in all */
 } parse_ctx;
 
-static g4_status parse_type(const parse_ctx *p, const g4_json *entry, g4_tensor *t,
+static g4_status parse_type(const parse_ctx *p, const json_t *entry, g4_tensor *t,
                             size_t *value_bytes, g4_err *err)
 {
-    const char *name = NULL;
-    G4_TRY(g4_json_opt_str(entry, "dtype", &name, err));
+    const char *name = json_string_value(json_object_get(entry, "dtype"));
     for (size_t i = 0; name && i < sizeof types / sizeof *types; i++)
         if (strcmp(name, types[i].name) == 0) {
             t->type = types[i].type;
@@ -53,17 +52,18 @@ static g4_status parse_type(const parse_ctx *p, const g4_json *entry, g4_tensor 
 }
 
 /* Shape and the number of bytes it needs. */
-static g4_status parse_shape(const parse_ctx *p, const g4_json *entry, g4_tensor *t,
+static g4_status parse_shape(const parse_ctx *p, const json_t *entry, g4_tensor *t,
                              size_t value_bytes, g4_err *err)
 {
-    g4_json shape;
-    G4_TRY(g4_json_array(entry, "shape", 1, &shape, err));
-    size_t rank = json_array_size(shape.root), need = value_bytes;
+    const json_t *shape = json_object_get(entry, "shape");
+    size_t rank = json_array_size(shape), need = value_bytes;
+    if (!json_is_array(shape))
+        return g4_fail(err, G4_EINPUT, "%s: tensor %s has no shape", p->file, t->name);
     if (rank > G4_MAX_RANK)
         return g4_fail(err, G4_EINPUT, "%s: tensor %s has %zu dimensions", p->file, t->name, rank);
     t->rank = (int)rank;
     for (size_t i = 0; i < rank; i++) {
-        const json_t *v = json_array_get(shape.root, i);
+        const json_t *v = json_array_get(shape, i);
         int64_t n = json_is_integer(v) ? json_integer_value(v) : -1;
         if (n < 0 || __builtin_mul_overflow(need, (size_t)n, &need))
             return g4_fail(err, G4_EINPUT, "%s: tensor %s: bad shape at dimension %zu", p->file,
@@ -74,12 +74,11 @@ static g4_status parse_shape(const parse_ctx *p, const g4_json *entry, g4_tensor
     return G4_OK;
 }
 
-static g4_status parse_range(const parse_ctx *p, const g4_json *entry, g4_tensor *t, g4_err *err)
+static g4_status parse_range(const parse_ctx *p, const json_t *entry, g4_tensor *t, g4_err *err)
 {
-    g4_json range;
-    G4_TRY(g4_json_array(entry, "data_offsets", 1, &range, err));
-    const json_t *b = json_array_get(range.root, 0), *e = json_array_get(range.root, 1);
-    if (json_array_size(range.root) != 2 || !json_is_integer(b) || !json_is_integer(e))
+    const json_t *range = json_object_get(entry, "data_offsets");
+    const json_t *b = json_array_get(range, 0), *e = json_array_get(range, 1);
+    if (json_array_size(range) != 2 || !json_is_integer(b) || !json_is_integer(e))
         return g4_fail(err, G4_EINPUT, "%s: tensor %s: data_offsets is no pair of integers",
                        p->file, t->name);
     int64_t begin = json_integer_value(b), end = json_integer_value(e);
@@ -93,19 +92,30 @@ static g4_status parse_range(const parse_ctx *p, const g4_json *entry, g4_tensor
     return G4_OK;
 }
 
-static g4_status parse_entry(const parse_ctx *p, const char *name, json_t *value, g4_err *err)
+static g4_status parse_entry(const parse_ctx *p, const char *name, json_t *entry, g4_err *err)
 {
     g4_tensor t = { .file = p->file, .name = name };
-    g4_json entry = { .root = value, .file = p->file };
     size_t value_bytes = 0;
-    if (!json_is_object(value))
+    if (!json_is_object(entry))
         return g4_fail(err, G4_EINPUT, "%s: header entry %s is no object", p->file, name);
     t.name = g4_arena_strndup(&p->store->arena, name, strlen(name));
     if (!t.name) return g4_nomem(err, p->file);
-    G4_TRY(parse_type(p, &entry, &t, &value_bytes, err));
-    G4_TRY(parse_shape(p, &entry, &t, value_bytes, err));
-    G4_TRY(parse_range(p, &entry, &t, err));
+    G4_TRY(parse_type(p, entry, &t, &value_bytes, err));
+    G4_TRY(parse_shape(p, entry, &t, value_bytes, err));
+    G4_TRY(parse_range(p, entry, &t, err));
     return g4_store_push(p->store, &t, err);
+}
+
+/* "__metadata__": a map from strings to strings; nothing in it is used. */
+static g4_status check_metadata(const parse_ctx *p, json_t *value, g4_err *err)
+{
+    const char *key;
+    json_t *text;
+    int good = json_is_object(value);
+    if (good)
+        json_object_foreach(value, key, text) good &= json_is_string(text);
+    if (good) return G4_OK;
+    return g4_fail(err, G4_EINPUT, "%s: __metadata__ is no map of strings", p->file);
 }
 
 static int by_place(const void *a, const void *b)
@@ -147,6 +157,8 @@ g4_status g4_safetensors_parse(g4_store *s, const char *file, const uint8_t *dat
     parse_ctx p = { s, file, data + b.at, size - b.at };
     size_t first = s->count;
     g4_json j;
+    if (n == 0 || header[0] != '{')   /* the format says so: no other file starts like this */
+        return g4_fail(err, G4_EINPUT, "%s: header does not begin with {", file);
     G4_TRY(g4_json_parse(&j, file, header, (size_t)n, err));
     g4_status st = G4_OK;
     if (!json_is_object(j.root)) st = g4_fail(err, G4_EINPUT, "%s: header is no object", file);
@@ -154,8 +166,8 @@ g4_status g4_safetensors_parse(g4_store *s, const char *file, const uint8_t *dat
     json_t *value;
     if (st == G4_OK)
         json_object_foreach(j.root, name, value) {
-            if (strcmp(name, "__metadata__") == 0) continue;
-            st = parse_entry(&p, name, value, err);
+            st = strcmp(name, "__metadata__") == 0 ? check_metadata(&p, value, err)
+                                                   : parse_entry(&p, name, value, err);
             if (st != G4_OK) break;
         }
     g4_json_free(&j);

@@ -145,8 +145,8 @@ g4_status g4_store_open(g4_store **store, const char *dir, g4_err *err)
     char *index = g4_arena_printf(&s->arena, "%s/model.safetensors.index.json", dir);
     if (!single || !index) {
         st = g4_nomem(err, dir);
-    } else if (g4_path_kind(index) == 1) {
-        st = open_sharded(s, dir, index, err);
+    } else if (g4_path_kind(single) != 1 && g4_path_kind(index) == 1) {
+        st = open_sharded(s, dir, index, err);   /* of both, Transformers takes the single one */
     } else {
         st = add_shard(s, single, err);
         if (st == G4_OK) st = sort_unique(s, err);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Named tensors of a checkpoint, zero-copy: a folder with model.safetensors or
- * with model.safetensors.index.json and its shards.  Everything about the
- * container is checked on opening (safetensors README: header size, ranges in
- * order without overlap or hole, shape x dtype = bytes, no duplicate name). */
+ * Named tensors of a checkpoint, zero-copy: a folder with model.safetensors or,
+ * if there is none, with model.safetensors.index.json and its shards.
+ * Everything about the container is checked on opening (safetensors README:
+ * header size, ranges in order without overlap or hole, shape x dtype = bytes,
+ * no duplicate name). */
 #ifndef G4_FILE_STORE_H
 #define G4_FILE_STORE_H
 
