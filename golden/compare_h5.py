@@ -31,7 +31,7 @@ def main(a, b):
             if rel > worst:
                 worst, name = rel, k
         print(f"{a}: {len(set(da) & set(db))} datasets in both, {differ} differ, worst relative L2 "
-              f"{worst:.2e} {name}" + (f"; in one only: {only[:4]}{'...' if len(only) > 4 else ''}" if only else ""))
+              f"{worst:.2e} {name}" + (f"; {len(only)} in one only: {only[:4]}" if only else ""))
         return 1 if differ or only else 0
 
 

@@ -66,7 +66,8 @@ def build(folder, prompt, media, image_tokens=None, last_position=None):
             raise SystemExit(f"prompt: has a {PLACEHOLDER[kind]} for some --{kind} files only")
     bare = [k for k, _ in media if PLACEHOLDER[k] not in prompt]
     text = "".join(PLACEHOLDER[k] for k in bare) + text
-    # <bos> once, always: by the tokenizer's own post-processor, else by us (the shipped one adds none).
+    # <bos> once, always: by the tokenizer's own post-processor, else by us (the shipped one adds
+    # none).
     if proc.tokenizer("a").input_ids[0] != proc.tokenizer.bos_token_id:
         text = proc.tokenizer.bos_token + text
     kw = {}

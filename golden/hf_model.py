@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loads the model in Transformers, in float32 or wholly in float64, and makes the four named masks."""
+"""Loads the model in Transformers, in float32 or wholly in float64, and makes the four named
+masks."""
 import hashlib
 import json
 import os
@@ -22,7 +23,8 @@ def _rmsnorm64(self, x):
 def _rope64(self, x, position_ids, layer_type):
     inv = getattr(self, f"{layer_type}_inv_freq")
     assert inv.dtype == torch.float32
-    # The angle stays the float32 product: it is part of the model's definition, not of its rounding.
+    # The angle stays the float32 product: it is part of the model's definition, not of its
+    # rounding.
     angle = (position_ids[..., None].float() * inv).double()
     angle = torch.cat((angle, angle), dim=-1)
     scale = getattr(self, f"{layer_type}_attention_scaling")
@@ -100,7 +102,8 @@ def blocks(types):
 
 
 def make_masks(types, window, name):
-    """{'full_attention', 'sliding_attention'}: bool [T][T], True where the row may see the column."""
+    """{'full_attention', 'sliding_attention'}: bool [T][T], True where the row may see the
+    column."""
     n = len(types)
     q, k = torch.arange(n)[:, None], torch.arange(n)[None]
     b = blocks(types)
@@ -125,7 +128,8 @@ def check_masks(model, types, masks, name):
     """Three of the four are what a function of Transformers makes: hold ours against it."""
     config = model.config.get_text_config()
     n = len(types)
-    kw = dict(config=config, inputs_embeds=torch.zeros(1, n, config.hidden_size), past_key_values=None,
+    kw = dict(config=config, inputs_embeds=torch.zeros(1, n, config.hidden_size),
+              past_key_values=None,
               attention_mask=torch.ones(1, n, dtype=torch.long), position_ids=torch.arange(n)[None])
     mm = torch.tensor([list(types)])
     if name == "hf-helper":

@@ -24,7 +24,8 @@ WANT = {"torch": "2.13.0", "transformers": "5.20.2"}
 
 
 def versions():
-    """'transformers 5.20.2, torch 2.13.0+cpu', and a complaint when they are not the pinned ones."""
+    """'transformers 5.20.2, torch 2.13.0+cpu', and a complaint when they are not the pinned
+    ones."""
     import transformers
     have = {"torch": torch.__version__, "transformers": transformers.__version__}
     for name, want in WANT.items():

@@ -9,7 +9,8 @@ import re
 
 import torch
 
-TAPS_DEF = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "ref", "model", "taps.def")
+TAPS_DEF = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "ref", "model",
+                        "taps.def")
 # Written from the model's return values, not from a module: make_golden.py.
 FROM_OUTPUTS = re.compile(r"logits$|shared_kv/|mtp/")
 
@@ -100,7 +101,8 @@ class Taps:
         for h in self.handles:
             h.remove()
         for path, parts in self.parts.items():
-            # Vision: [images][B][.] flattened; audio stays [clips][frames][D]; text drops the batch.
+            # Vision: [images][B][.] flattened; audio stays [clips][frames][D]; text drops the
+            # batch.
             if path.startswith("vision/"):
                 self.data[path] = torch.cat([p.flatten(0, 1) for p in parts])
             else:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs Transformers on a request and writes every activation as a golden HDF5 file.
 
-  make_golden.py                                           every case of cases.json, under golden/tiny
+  make_golden.py                                           all of cases.json, to golden/tiny
   make_golden.py --only small/image small/text.f64         some of them
   make_golden.py --model DIR --case NAME --prompt T [--image F] [--audio F] [--video DIR] --out F.h5
       [--detail all|layer|output|mtp|generate] [--mask official|hf-helper|hf-forward|causal]
@@ -60,7 +60,8 @@ def run(model, inputs, masks, detail, dtype):
             mm["video"] = model.model.get_video_features(
                 kw.pop("pixel_values_videos"), kw.pop("video_position_ids"),
                 num_frames_per_video=kw.pop("num_frames_per_video"), return_dict=True)
-        out = model(**kw, mm_encoder_outputs=mm or None, attention_mask=hf_model.additive(masks, dtype),
+        out = model(**kw, mm_encoder_outputs=mm or None,
+                    attention_mask=hf_model.additive(masks, dtype),
                     use_cache=False, return_shared_kv_states=True)
     taps.data["logits"] = out.logits[0]
     return taps.data, out
@@ -73,7 +74,8 @@ def gap(logits, k=1):
 
 
 def draft(model, drafter, out, norm, steps):
-    """Draft steps as Transformers' candidate generator makes them, called directly on the prefill."""
+    """Draft steps as Transformers' candidate generator makes them, called directly on the
+    prefill."""
     data, layers = {}, drafter.model.layers
     gaps = [gap(out.logits[0, -1])]
     kv = {k: (v[0], v[1]) for k, v in out.shared_kv_states.items()}
@@ -93,7 +95,8 @@ def draft(model, drafter, out, norm, steps):
     for s in range(steps):
         x = torch.cat([model.get_input_embeddings()(token), hidden], dim=-1)
         with torch.no_grad():
-            o = drafter(inputs_embeds=x, position_ids=position, shared_kv_states=kv, attention_mask=None)
+            o = drafter(inputs_embeds=x, position_ids=position, shared_kv_states=kv,
+                        attention_mask=None)
         token, hidden = o.logits.argmax(-1), o.last_hidden_state
         gaps.append(gap(o.logits))
         drafted.append(token.item())
@@ -108,7 +111,8 @@ def draft(model, drafter, out, norm, steps):
 
 
 def greedy_hf(model, drafter, inputs, tokens):
-    """Transformers' generate: greedy, suppressed tokens never, no stop token; then with the drafter."""
+    """Transformers' generate: greedy, suppressed tokens never, no stop token; then with the
+    drafter."""
     import copy
     config = copy.deepcopy(model.generation_config)
     config.update(do_sample=False, temperature=None, top_k=None, top_p=None, max_new_tokens=tokens)
@@ -180,7 +184,8 @@ def write(path, attrs, inputs, extra, activations, masks, dtype):
 def read_inputs(path):
     """inputs/* of a golden, as the model wants them."""
     with h5py.File(path) as f:
-        got = {k: torch.from_numpy(np.asarray(v)) for k, v in f["inputs"].items() if k in INPUT_TYPES}
+        got = {k: torch.from_numpy(np.asarray(v)) for k, v in f["inputs"].items()
+               if k in INPUT_TYPES}
         attrs = {k: f.attrs[k] for k in ("case", "mask", "detail", "dtype", "prompt", "media",
                                          "image_tokens", "draft") if k in f.attrs}
         for name in ("drafted", "generated"):
@@ -201,7 +206,8 @@ def read_inputs(path):
 
 # ---- cases ----
 
-def make_case(folder, out, inputs, about, case, detail, mask, dtype_name, draft_dir, count, generate=0):
+def make_case(folder, out, inputs, about, case, detail, mask, dtype_name, draft_dir, count,
+              generate=0):
     """generate: tokens of greedy text to keep beside the activations (the demonstration's case)."""
     dtype = DTYPES[dtype_name]
     model = cached(hf_model.load_model, folder, dtype)
@@ -241,7 +247,8 @@ def make_case(folder, out, inputs, about, case, detail, mask, dtype_name, draft_
     print(f"{out}: {len(types)} tokens, {len(data)} activations, {os.path.getsize(out)} bytes"
           f"{', mask checked' if checked else ''}"
           + (f", margin {margin:.4f}" if "margin" in attrs else "")
-          + (f", {len(set(extra['generated'].tolist()))} different tokens" if "generated" in extra else ""))
+          + (f", {len(np.unique(extra['generated']))} different tokens" if "generated" in extra
+             else ""))
 
 
 def cases(path):
@@ -266,12 +273,14 @@ def make_listed(only, root):
         base = os.path.join(root, model)
         media = [tuple(m) for m in row["media"]]
         folder = os.path.join(base, "model")
-        inputs, about = hf_inputs.build(folder, row["prompt"], [(k, os.path.join(base, p)) for k, p in media],
+        files = [(k, os.path.join(base, p)) for k, p in media]
+        inputs, about = hf_inputs.build(folder, row["prompt"], files,
                                         row.get("image_tokens"), row.get("last_position"))
         if media:
             about["media"] = "\n".join(p for _, p in media)
         about["model"] = model
-        make_case(folder, os.path.join(base, name + ".h5"), inputs, about, row["case"], row["detail"],
+        make_case(folder, os.path.join(base, name + ".h5"), inputs, about, row["case"],
+                  row["detail"],
                   row["mask"], dtype, os.path.join(folder, row["draft"]), row["count"],
                   0 if dtype == "float64" else row.get("generate", 0))
         done += 1
@@ -286,7 +295,8 @@ class AddMedia(argparse.Action):
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap = argparse.ArgumentParser(description=__doc__,
+                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--only", nargs="+", default=[])
     ap.add_argument("--root", default=os.path.join(HERE, "tiny"))
     ap.add_argument("--model")
@@ -311,7 +321,8 @@ def main():
     if a.inputs:
         inputs, about = read_inputs(a.inputs)
     else:
-        inputs, about = hf_inputs.build(a.model, a.prompt, a.media or [], a.image_tokens, a.last_position)
+        inputs, about = hf_inputs.build(a.model, a.prompt, a.media or [], a.image_tokens,
+                                        a.last_position)
         if a.media:
             about["media"] = "\n".join(os.path.basename(p) for _, p in a.media)
     old = {k: about.pop(k, None) for k in ("case", "mask", "detail", "dtype", "count", "draft")}
@@ -319,7 +330,8 @@ def main():
     count = a.count or old["count"] or (40 if detail == "generate" else 5)
     draft_dir = a.draft or os.path.join(a.model, old["draft"] or "assistant")
     about["model"] = os.path.basename(os.path.abspath(a.model))
-    make_case(a.model, a.out, inputs, about, old["case"] or a.case, detail, a.mask or old["mask"] or "official",
+    make_case(a.model, a.out, inputs, about, old["case"] or a.case, detail,
+              a.mask or old["mask"] or "official",
               a.dtype or old["dtype"] or "float32", draft_dir, count)
 
 

@@ -44,13 +44,15 @@ def write_wav(path, samples, code):
     body = np.rint(x * 32768).astype("<i2").tobytes() if code == 1 else x.astype("<f4").tobytes()
     size = 2 if code == 1 else 4
     with open(path, "wb") as f:
-        f.write(struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(body), b"WAVE", b"fmt ", 16, code, 1,
+        f.write(struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(body), b"WAVE", b"fmt ", 16,
+                            code, 1,
                             16000, 16000 * size, size, 8 * size, b"data", len(body)) + body)
 
 
 def tiny(root):
     """small: a strip that becomes one row of patches, a picture, a grey one, sounds, two frames."""
-    pictures = {"small": {"strip.png": (352, 20, 2), "image1.png": (123, 201, 1), "gray.png": (64, 50, 9)},
+    pictures = {"small": {"strip.png": (352, 20, 2), "image1.png": (123, 201, 1),
+                          "gray.png": (64, 50, 9)},
                 "even": {"image1.png": (160, 97, 4)},
                 "mini": {"image1.png": (123, 201, 1), "wide.png": (2000, 20, 3)}}
     for model, files in pictures.items():

@@ -3,11 +3,12 @@
 """Makes the tiny checkpoints under golden/tiny: random weights, the whole architecture.
 
 Every folder is what Transformers 5.20.2 loads with no missing and no unexpected key: config.json,
-model.safetensors (BF16), tokenizer.json, processor and generation configs, the drafter in assistant/.
-Names on disk are those of the published checkpoint (model.vision_embedder.*), which are not the names
-Transformers has in memory; `mini_names` is the same model under the in-memory names, `mini_sharded`
-the same in several files.  Weights depend on (seed, tensor name) only, so adding a tensor or a model
-changes no other.  usage: make_tiny.py [small even mini ...] [--out golden/tiny] [--check]
+model.safetensors (BF16), tokenizer.json, processor and generation configs, the drafter in
+assistant/.  Names on disk are those of the published checkpoint (model.vision_embedder.*), which
+are not the names Transformers has in memory; `mini_names` is the same model under the in-memory
+names, `mini_sharded` the same in several files.  Weights depend on (seed, tensor name) only, so
+adding a tensor or a model changes no other.
+usage: make_tiny.py [small even mini ...] [--out golden/tiny] [--seed N]
 """
 import argparse
 import hashlib
@@ -25,7 +26,8 @@ from safetensors.torch import save_file
 
 from tiny_text import TRAINING_TEXT
 
-SPECIALS = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<|think|>", '<|"|>', "<|turn>", "<turn|>",
+SPECIALS = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<|think|>", '<|"|>', "<|turn>",
+            "<turn|>",
             "<|channel>", "<channel|>", "<|tool>", "<tool|>", "<|tool_call>", "<tool_call|>",
             "<|tool_response>", "<tool_response|>"]
 MEDIA = ["<|image>", "<|audio>", "<|image|>", "<|audio|>", "<image|>", "<audio|>", "<|video|>"]
@@ -37,7 +39,8 @@ def rope(theta_sliding=10000.0, theta_full=1000000.0, partial=0.25, **more):
                                "rope_theta": theta_full, **more}}
 
 
-# media_last: media ids at the end of the vocabulary, as in the real one; bos: post_processor adds it.
+# media_last: media ids at the end of the vocabulary, as in the real one; bos: added by the
+# post_processor.
 # Sizes differ from each other on purpose: D, N*H, K*H, F and V never coincide in `small`.
 TINY = {
     "small": dict(
@@ -97,7 +100,8 @@ def train_bpe(texts, size):
 
 
 def make_tokenizer(vocab_size, media_last, bos):
-    """BPE with Gemma's components; ids: specials, bytes, merges, characters (as in the real one)."""
+    """BPE with Gemma's components; ids: specials, bytes, merges, characters (as in the real
+    one)."""
     first = SPECIALS if media_last else SPECIALS[:5] + MEDIA + SPECIALS[5:]
     first = first + [f"<0x{i:02X}>" for i in range(256)]
     last = MEDIA if media_last else []
@@ -119,32 +123,40 @@ def make_tokenizer(vocab_size, media_last, bos):
         "post_processor": {
             "type": "TemplateProcessing", "single": tpl + [seq_a],
             "pair": tpl + [seq_a] + pair + [seq_b],
-            "special_tokens": {"<bos>": {"id": "<bos>", "ids": [2], "tokens": ["<bos>"]}} if bos else {}},
+            "special_tokens": {
+                "<bos>": {"id": "<bos>", "ids": [2], "tokens": ["<bos>"]}} if bos else {}},
         "decoder": {"type": "Sequence", "decoders": [
             {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "},
             {"type": "ByteFallback"}, {"type": "Fuse"}]},
-        "model": {"type": "BPE", "dropout": None, "unk_token": "<unk>", "continuing_subword_prefix": None,
+        "model": {"type": "BPE", "dropout": None, "unk_token": "<unk>",
+                  "continuing_subword_prefix": None,
                   "end_of_word_suffix": None, "fuse_unk": True, "byte_fallback": True,
                   "ignore_merges": False, "vocab": ids, "merges": merges},
     }, ids
 
 
 TOKENIZER_CONFIG = {
-    "tokenizer_class": "GemmaTokenizer", "bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>",
-    "unk_token": "<unk>", "mask_token": "<mask>", "padding_side": "left", "model_max_length": 262144,
+    "tokenizer_class": "GemmaTokenizer", "bos_token": "<bos>", "eos_token": "<eos>",
+    "pad_token": "<pad>",
+    "unk_token": "<unk>", "mask_token": "<mask>", "padding_side": "left",
+    "model_max_length": 262144,
     "processor_class": "Gemma4UnifiedProcessor", "boi_token": "<|image>", "eoi_token": "<image|>",
     "image_token": "<|image|>", "boa_token": "<|audio>", "eoa_token": "<audio|>",
-    "audio_token": "<|audio|>", "sot_token": "<|turn>", "eot_token": "<turn|>", "soc_token": "<|channel>",
-    "eoc_token": "<channel|>", "think_token": "<|think|>", "escape_token": '<|"|>', "std_token": "<|tool>",
+    "audio_token": "<|audio|>", "sot_token": "<|turn>", "eot_token": "<turn|>",
+    "soc_token": "<|channel>",
+    "eoc_token": "<channel|>", "think_token": "<|think|>", "escape_token": '<|"|>',
+    "std_token": "<|tool>",
     "etd_token": "<tool|>", "stc_token": "<|tool_call>", "etc_token": "<tool_call|>",
-    "str_token": "<|tool_response>", "etr_token": "<tool_response|>", "extra_special_tokens": ["<|video|>"]}
+    "str_token": "<|tool_response>", "etr_token": "<tool_response|>",
+    "extra_special_tokens": ["<|video|>"]}
 
 
 def processor_config(pool):
     patches = {"patch_size": 16, "pooling_kernel_size": pool, "max_soft_tokens": 70,
                "do_normalize": False}
     return {
-        "processor_class": "Gemma4UnifiedProcessor", "image_seq_length": 280, "audio_seq_length": 750,
+        "processor_class": "Gemma4UnifiedProcessor", "image_seq_length": 280,
+        "audio_seq_length": 750,
         "audio_ms_per_token": 40,
         "image_processor": {
             "image_processor_type": "Gemma4UnifiedImageProcessor", **patches, "do_resize": True,
@@ -183,7 +195,8 @@ def configs(spec, ids):
                          "rms_norm_eps": 1e-6}}
     n = spec["draft"]["num_hidden_layers"]
     drafter = {
-        "architectures": ["Gemma4UnifiedAssistantForCausalLM"], "model_type": "gemma4_unified_assistant",
+        "architectures": ["Gemma4UnifiedAssistantForCausalLM"],
+        "model_type": "gemma4_unified_assistant",
         "dtype": "bfloat16", "backbone_hidden_size": spec["text"]["hidden_size"],
         "use_ordered_embeddings": False, "tie_word_embeddings": True,
         "text_config": text_config(
@@ -286,7 +299,8 @@ def make_folder(spec, folder, layout="single"):
     os.makedirs(folder)
     tok, ids = make_tokenizer(spec["text"]["vocab_size"], spec["media_last"], spec["bos"])
     backbone, drafter = configs(spec, ids)
-    w = make_weights(Gemma4UnifiedForConditionalGeneration, Gemma4UnifiedConfig(**backbone), spec["seed"],
+    w = make_weights(Gemma4UnifiedForConditionalGeneration, Gemma4UnifiedConfig(**backbone),
+                     spec["seed"],
                      spec.get("gain", 1.0), (lambda n: n) if layout == "names" else disk_name)
     if layout == "sharded":
         save_sharded(w, folder, 3)
@@ -299,7 +313,8 @@ def make_folder(spec, folder, layout="single"):
     write_json(os.path.join(folder, "processor_config.json"),
                processor_config(spec.get("pool", 3)))
     write_json(os.path.join(folder, "generation_config.json"), {
-        "bos_token_id": 2, "eos_token_id": [1, ids["<turn|>"]], "pad_token_id": 0, "do_sample": True,
+        "bos_token_id": 2, "eos_token_id": [1, ids["<turn|>"]], "pad_token_id": 0,
+        "do_sample": True,
         "temperature": 1.0, "top_k": 64, "top_p": 0.95,
         "suppress_tokens": [ids["<audio|>"], ids["<image|>"]]})
     if layout != "single":
@@ -320,7 +335,8 @@ def readable(folder):
 
 def check_folder(folder):
     """Transformers must find every tensor it wants and none that it does not."""
-    from transformers import Gemma4UnifiedAssistantForCausalLM, Gemma4UnifiedForConditionalGeneration
+    from transformers import (Gemma4UnifiedAssistantForCausalLM,
+                              Gemma4UnifiedForConditionalGeneration)
     todo = [(folder, Gemma4UnifiedForConditionalGeneration)]
     todo += [(os.path.join(folder, d), Gemma4UnifiedAssistantForCausalLM)
              for d in ("assistant", "assistant_centroid") if os.path.isdir(os.path.join(folder, d))]
@@ -336,7 +352,8 @@ def check_folder(folder):
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ap.add_argument("names", nargs="*", default=[], help="small even mini mini_sharded mini_names")
-    ap.add_argument("--out", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "tiny"))
+    here = os.path.dirname(os.path.abspath(__file__))
+    ap.add_argument("--out", default=os.path.join(here, "tiny"))
     ap.add_argument("--seed", type=int, help="instead of the model's own")
     a = ap.parse_args()
     for name in a.names or [*TINY, "mini_sharded", "mini_names"]:
