@@ -62,7 +62,7 @@ static g4_status print_files(json_t *files, int held, g4_err *err)
 static g4_status work(const g4_runtime *rt, const g4_options *o, json_t *files, int *held,
                       g4_err *err)
 {
-    g4_verify_options v = { .mask = o->mask, .chunk = o->chunk };
+    g4_verify_options v = { .mask = o->mask, .chunk = o->chunk, .keep_draft = o->draft != NULL };
     for (int i = 0; i < o->arg_count; i++) {
         g4_compare *c;
         G4_TRY(g4_verify(&c, rt, o->args[i], &v, err));

@@ -23,6 +23,7 @@ typedef struct check {
     g4_engine *engine;
     g4_session *session;
     g4_drafter *drafter;
+    g4_model *named_draft;     /* the drafter that the golden names, if not rt's own */
     partial *parts;            /* [datasets]; a prefill in chunks comes in pieces */
     float *logits, *hidden;    /* [V], [D] of the last token */
     float *own_hidden;         /* [D] what our draft step before this one gave */
@@ -236,8 +237,27 @@ static int64_t tokens_behind(const g4_golden *g)
     return most;
 }
 
+/* The drafter of this case: rt's, unless the golden names another folder beside the
+ * model's weights and the user none. */
+static g4_status choose_draft(check *k, const g4_verify_options *o, const g4_model **draft,
+                              g4_err *err)
+{
+    const char *name = g4_golden_text(k->golden, "draft");
+    *draft = k->rt->draft;
+    if (o->keep_draft || !name || strcmp(name, "assistant") == 0) return G4_OK;
+    if (!*name || *name == '.' || strchr(name, '/'))
+        return g4_fail(err, G4_EINPUT, "%s: draft \"%s\" is no plain folder name",
+                       g4_golden_path(k->golden), name);
+    char *dir = g4_arena_printf(&k->arena, "%s/%s", k->rt->model->dir, name);
+    if (!dir) return g4_nomem(err, name);
+    G4_TRY(g4_model_open(&k->named_draft, dir, err));
+    *draft = k->named_draft;
+    return G4_OK;
+}
+
 static g4_status open_engine(check *k, const g4_verify_options *o, g4_err *err)
 {
+    const g4_model *draft;
     const g4_config *c = &k->rt->model->config;
     g4_engine_plan plan = { .kv = k->rt->kv };
     const char *mask = o->mask ? o->mask : g4_golden_text(k->golden, "mask");
@@ -251,7 +271,8 @@ static g4_status open_engine(check *k, const g4_verify_options *o, g4_err *err)
     if (behind > plan.rows) plan.rows = behind;
     G4_TRY(g4_engine_open(&k->engine, k->rt->model, &k->rt->ops, k->rt->par, &plan, err));
     G4_TRY(g4_session_open(&k->session, k->engine, err));
-    if (k->rt->draft) G4_TRY(g4_drafter_open(&k->drafter, k->rt->draft, k->engine, err));
+    G4_TRY(choose_draft(k, o, &draft, err));
+    if (draft) G4_TRY(g4_drafter_open(&k->drafter, draft, k->engine, err));
     k->logits = g4_arena_alloc(&k->arena, (size_t)c->vocab_size, sizeof(float));
     k->hidden = g4_arena_alloc(&k->arena, (size_t)c->hidden_size, sizeof(float));
     return k->logits && k->hidden ? G4_OK : g4_nomem(err, "verify");
@@ -296,6 +317,7 @@ g4_status g4_verify(g4_compare **c, const g4_runtime *rt, const char *path,
     g4_drafter_close(k.drafter);
     g4_session_close(k.session);
     g4_engine_close(k.engine);
+    g4_model_close(k.named_draft);
     g4_arena_free(&k.arena);
     if (s != G4_OK) {
         g4_compare_close(k.c);

@@ -18,6 +18,7 @@
 typedef struct g4_verify_options {
     const char *mask;        /* NULL: the golden's own */
     int64_t chunk;           /* 0: all at once */
+    int keep_draft;          /* rt->draft, whatever drafter the golden names */
     int golden_flags;        /* g4_golden_open's */
 } g4_verify_options;
 

@@ -43,11 +43,9 @@ static void find_cases(void)
 static void open_runtime(g4_runtime *rt, const char *file, const char *isa)
 {
     g4_err err = { G4_OK, "" };
-    char model[300], draft[340];
+    char model[300];
     snprintf(model, sizeof model, "%.*s/model", (int)(strrchr(file, '/') - file), file);
-    snprintf(draft, sizeof draft, "%s/%s", model,
-             strstr(file, "centroid") ? "assistant_centroid" : "assistant");
-    g4_options o = { .model = model, .draft = draft, .isa = isa, .threads = 2 };
+    g4_options o = { .model = model, .isa = isa, .threads = 2 };
     ck_assert_msg(g4_runtime_open(rt, &o, G4_DRAFT_IF_THERE, &err) == G4_OK, "%s", err.msg);
 }
 
