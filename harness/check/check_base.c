@@ -9,6 +9,7 @@
 #include "ref/base/map.h"
 #include "ref/base/par.h"
 #include "ref/base/rng.h"
+#include "ref/input/utf8.h"
 
 #include <check.h>
 #include <dirent.h>
@@ -120,8 +121,21 @@ START_TEST(err_cuts_long_messages)
     wild[sizeof wild - 1] = 0;
     g4_fail(&box.e, G4_EINPUT, "%s", wild);
     ck_assert_uint_lt(strlen(box.e.msg), sizeof box.e.msg);
-    ck_assert_uint_eq(strlen(box.e.msg) % 4, 0);   /* no escape is cut in half */
+    ck_assert_uint_eq((strlen(box.e.msg) - 3) % 4, 0);   /* no escape is cut in half */
     ck_assert_str_eq(box.canary, "intact");
+    memset(wild, 'a', sizeof wild - 1);   /* a path that leaves no room for the fault */
+    g4_fail(&box.e, G4_EINPUT, "/%s\xc3\xa9.h5: is empty", wild);
+    ck_assert_int_eq(strncmp(box.e.msg, "/aaa", 4), 0);
+    ck_assert_ptr_nonnull(strstr(box.e.msg, "a...a"));
+    ck_assert_ptr_nonnull(strstr(box.e.msg, "a\xc3\xa9.h5: is empty"));
+    ck_assert_uint_ge(strlen(box.e.msg), sizeof box.e.msg - 8);
+    for (size_t i = 0; i < 4; i++) {   /* no character is cut in half, wherever the cut falls */
+        for (size_t k = 0; k + 1 < sizeof wild; k++)
+            wild[k] = k < i ? 'a' : k % 2 == i % 2 ? '\xc3' : '\xa9';
+        wild[sizeof wild - 1 - (sizeof wild - 1 - i) % 2] = 0;
+        g4_fail(&box.e, G4_EINPUT, "%s%.*s", wild, (int)i, "bbb");
+        ck_assert_uint_eq(g4_utf8_check(box.e.msg, strlen(box.e.msg)), strlen(box.e.msg));
+    }
 }
 END_TEST
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Status codes and the one-line message that goes with them.  Everything that
  * touches a file or user input returns g4_status and fills an optional g4_err;
- * the message starts with the file name and ends with what is wrong with it.
+ * the message starts with the file name and ends with what is wrong with it; a
+ * long one loses its middle.
  * Control bytes that came from a file are written as \xNN, so that a message
  * can be shown in a terminal.  Called by everybody; prints nothing itself. */
 #ifndef G4_BASE_ERR_H
