@@ -11,9 +11,8 @@ enum { MAX_THREADS = 1024 };
 struct g4_par {
     int threads, started;           /* workers started beside the caller */
     pthread_mutex_t lock;
-    pthread_cond_t work, idle;
-    uint64_t round;                 /* increases with each loop */
-    int stop, busy;                 /* busy: workers that have not finished the round */
+    pthread_cond_t idle;
+    int stop, busy;                 /* busy: workers that are not waiting */
     g4_par_fn *fn;
     void *ctx;
     int64_t n, grain, next;         /* next: begin of the first piece nobody took */
@@ -22,8 +21,9 @@ struct g4_par {
 
 struct g4_par_worker {
     pthread_t thread;
+    pthread_cond_t work;            /* its own: a short loop wakes a few, not a thousand */
     g4_par *par;
-    int index;                      /* 1 .. threads-1; the caller is worker 0 */
+    int index, go;                  /* index 1 .. threads-1; the caller is worker 0 */
 };
 
 static void run_pieces(g4_par *p, int worker)
@@ -40,19 +40,23 @@ static void *worker_main(void *arg)
 {
     struct g4_par_worker *w = arg;
     g4_par *p = w->par;
-    uint64_t seen = 0;
+    pthread_mutex_lock(&p->lock);
     for (;;) {
-        pthread_mutex_lock(&p->lock);
-        while (!p->stop && p->round == seen) pthread_cond_wait(&p->work, &p->lock);
-        seen = p->round;
+        if (--p->busy == 0) pthread_cond_signal(&p->idle);
+        while (!p->stop && !w->go) pthread_cond_wait(&w->work, &p->lock);
+        w->go = 0;
         int stop = p->stop;
         pthread_mutex_unlock(&p->lock);
         if (stop) return NULL;
         run_pieces(p, w->index);
         pthread_mutex_lock(&p->lock);
-        if (--p->busy == 0) pthread_cond_signal(&p->idle);
-        pthread_mutex_unlock(&p->lock);
     }
+}
+
+/* Until every worker waits; the lock is held. */
+static void wait_idle(g4_par *p)
+{
+    while (p->busy > 0) pthread_cond_wait(&p->idle, &p->lock);
 }
 
 static int usable_cpus(void)
@@ -61,6 +65,20 @@ static int usable_cpus(void)
     if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
     int n = CPU_COUNT(&set);
     return n < 1 ? 1 : n;
+}
+
+static int start(g4_par *p, int i)
+{
+    struct g4_par_worker *w = &p->worker[i];
+    *w = (struct g4_par_worker){ .par = p, .index = i + 1 };
+    pthread_cond_init(&w->work, NULL);
+    pthread_mutex_lock(&p->lock);
+    int ok = pthread_create(&w->thread, NULL, worker_main, w) == 0;
+    p->busy += ok;
+    p->started += ok;
+    pthread_mutex_unlock(&p->lock);
+    if (!ok) pthread_cond_destroy(&w->work);
+    return ok;
 }
 
 g4_status g4_par_open(g4_par **par, int threads, g4_err *err)
@@ -80,16 +98,16 @@ g4_status g4_par_open(g4_par **par, int threads, g4_err *err)
         }
     }
     pthread_mutex_init(&p->lock, NULL);
-    pthread_cond_init(&p->work, NULL);
     pthread_cond_init(&p->idle, NULL);
-    for (int i = 0; i < threads - 1; i++) {
-        p->worker[i] = (struct g4_par_worker){ .par = p, .index = i + 1 };
-        if (pthread_create(&p->worker[i].thread, NULL, worker_main, &p->worker[i]) != 0) {
+    for (int i = 0; i < threads - 1; i++)
+        if (!start(p, i)) {
             g4_par_close(p);
             return g4_fail(err, G4_EIO, "cannot start thread %d of %d", i + 2, threads);
         }
-        p->started++;
-    }
+    /* A fork copies the locks that other threads hold: here nobody holds any again. */
+    pthread_mutex_lock(&p->lock);
+    wait_idle(p);
+    pthread_mutex_unlock(&p->lock);
     *par = p;
     return G4_OK;
 }
@@ -99,11 +117,13 @@ void g4_par_close(g4_par *p)
     if (!p) return;
     pthread_mutex_lock(&p->lock);
     p->stop = 1;
-    pthread_cond_broadcast(&p->work);
+    for (int i = 0; i < p->started; i++) pthread_cond_signal(&p->worker[i].work);
     pthread_mutex_unlock(&p->lock);
-    for (int i = 0; i < p->started; i++) pthread_join(p->worker[i].thread, NULL);
+    for (int i = 0; i < p->started; i++) {
+        pthread_join(p->worker[i].thread, NULL);
+        pthread_cond_destroy(&p->worker[i].work);
+    }
     pthread_cond_destroy(&p->idle);
-    pthread_cond_destroy(&p->work);
     pthread_mutex_destroy(&p->lock);
     free(p->worker);
     free(p);
@@ -122,18 +142,22 @@ void g4_par_for(g4_par *p, int64_t n, int64_t grain, g4_par_fn *fn, void *ctx)
         for (int64_t i = 0; i < n; i += grain) fn(ctx, i, n - i < grain ? n : i + grain, 0);
         return;
     }
+    int64_t pieces = (n - 1) / grain + 1;
+    int helpers = pieces - 1 < p->started ? (int)(pieces - 1) : p->started;
     pthread_mutex_lock(&p->lock);
     p->fn = fn;
     p->ctx = ctx;
     p->n = n;
     p->grain = grain;
     p->next = 0;
-    p->busy = p->started;
-    p->round++;
-    pthread_cond_broadcast(&p->work);
+    p->busy = helpers;
+    for (int i = 0; i < helpers; i++) {
+        p->worker[i].go = 1;
+        pthread_cond_signal(&p->worker[i].work);
+    }
     pthread_mutex_unlock(&p->lock);
     run_pieces(p, 0);
     pthread_mutex_lock(&p->lock);
-    while (p->busy > 0) pthread_cond_wait(&p->idle, &p->lock);
+    wait_idle(p);
     pthread_mutex_unlock(&p->lock);
 }
