@@ -5,6 +5,8 @@
  * parsed by hand or under the C locale: "1,5" is never 1.5. */
 #include "harness/options.h"
 
+#include "ref/model/generate.h"
+
 #include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -78,7 +80,7 @@ static const g4_option table[] = {
       "sample among the likeliest whose probabilities reach X" },
     { "seed", UINT64, 0, 0, "N", AT(seed), "seed of all random numbers (default 0)" },
     { "ignore-eos", FLAG, 0, 0, NULL, AT(ignore_eos), "go on behind a stop token" },
-    { "max-draft", INT, 1, 64, "K", AT(max_draft), "tokens drafted a round" },
+    { "max-draft", INT, 1, G4_MAX_DRAFT, "K", AT(max_draft), "tokens drafted a round" },
     { "memory", FLAG, 0, 0, NULL, AT(memory), "memory plan for --ctx and --kv" },
     { "kernels", FLAG, 0, 0, NULL, AT(kernels), "every kernel of the table by itself" },
     { "fill-random", FLAG, 0, 0, NULL, AT(fill_random), "fill the context with random ids" },
