@@ -249,6 +249,9 @@ static g4_status open_engine(dump *d, int64_t behind, int64_t max_draft)
     if (plan.rows < behind) plan.rows = behind;   /* rewinding to the prompt: see verify.c */
     plan.logit_rows = plan.rows < TILE ? plan.rows : TILE;
     plan.ctx = p->n + behind + max_draft + 1;
+    if (plan.ctx > G4_MAX_POSITION)
+        return g4_fail(d->err, G4_EINPUT, "a context of %lld tokens: at most %d",
+                       (long long)plan.ctx, (int)G4_MAX_POSITION);
     G4_TRY(g4_engine_open(&d->engine, d->rt.model, &d->rt.ops, d->rt.par, &plan, d->err));
     G4_TRY(g4_session_open(&d->session, d->engine, d->err));
     if (d->rt.draft) G4_TRY(g4_drafter_open(&d->drafter, d->rt.draft, d->engine, d->err));
