@@ -154,7 +154,8 @@ END_TEST
 /* A WAV of n 16-bit samples; the file is the test's own. */
 static void write_wav(const char *path, uint32_t n)
 {
-    uint8_t head[44] = "RIFF....WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data";
+    uint8_t head[44] = "RIFF....WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0"
+                       "\0\x7d\0\0\x02\0\x10\0data";
     uint32_t bytes = 2 * n;
     memcpy(head + 40, &bytes, 4);
     FILE *f = fopen(path, "wb");
@@ -358,7 +359,8 @@ START_TEST(unknown_settings_are_errors)
         { "processor_config.json", "\"sampling_rate\": 16000", "\"sampling_rate\": 0",
           "sampling_rate is 0" },
         { "processor_config.json", "\"image_std\": [", "\"image_std\": [0,", "image_std" },
-        { "config.json", "\"audio_embed_dim\": 640", "\"audio_embed_dim\": 512", "audio_embed_dim" },
+        { "config.json", "\"audio_embed_dim\": 640", "\"audio_embed_dim\": 512",
+          "audio_embed_dim" },
         { "config.json", "\"pooling_kernel_size\": 3", "\"pooling_kernel_size\": 2",
           "vision_config has 32" },
         { "config.json", "\"boi_token_id\": 4", "\"boi_token_id\": -1", "boi_token_id is -1" },

@@ -52,7 +52,8 @@ static void compress(uint32_t state[8], const unsigned char *block)
 void g4_sha256_begin(g4_sha256 *s)
 {
     static const uint32_t start[8] = {   /* square roots of the first 8 primes */
-        0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
+        0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+        0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
     };
     memcpy(s->state, start, sizeof start);
     s->size = 0;
