@@ -111,7 +111,7 @@ run-suites: $(BUILD)/check $(BUILD)/gemma4
 run-replay: $(FUZZ:%=$(BUILD)/fuzz/%)
 	@.ci/replay $(BUILD) $(FUZZ)
 
-check: check-deps layers notes check-gcc check-fuzz   ## everything that gcc alone can prove, under 3 minutes
+check: check-deps check-gcc check-fuzz layers notes   ## everything that gcc alone can prove, under 3 minutes
 check-deps:
 	$(DEPS_RUN) build check
 check-kernels: check-deps   ## every row of kernels.def against its definition, bit by bit
