@@ -93,7 +93,7 @@ static double kth_largest(g4_dist *heap, const g4_sampler *s, const float *logit
     return least;
 }
 
-/* p of the first n entries, summing to 1; p holds logits / temperature before. */
+/* p of the first n entries, made to sum to 1. */
 static void normalise(g4_dist *d, int64_t n)
 {
     double sum = 0.0;
@@ -118,15 +118,15 @@ static void filter(g4_dist *d, const g4_sampler *s, const float *logits, int64_t
     for (int64_t i = 0; i < vocab; i++) {
         if ((double)logits[i] < least || suppressed(s, i)) continue;
         d->ids[d->n] = (int32_t)i;
-        d->p[d->n++] = (double)logits[i] / s->temperature;
+        d->p[d->n++] = (double)logits[i];
     }
     if (d->n == 0) {   /* everything suppressed */
         only_argmax(d, s, logits, vocab);
         return;
     }
     sort(d);
-    double top = d->p[0];
-    for (int64_t i = 0; i < d->n; i++) d->p[i] = g4_exp(d->p[i] - top);
+    double top = d->p[0];   /* subtracted first: a tiny temperature then makes no infinities */
+    for (int64_t i = 0; i < d->n; i++) d->p[i] = g4_exp((d->p[i] - top) / s->temperature);
     normalise(d, d->n);
     if (s->top_p >= 1.0) return;
     /* Transformers drops, from the least likely up, what sums to 1 - top_p or less. */
@@ -144,14 +144,18 @@ void g4_dist_fill(g4_dist *d, const g4_sampler *s, const float *logits, int64_t 
     for (int64_t i = 0; i < d->n; i++) d->dense[d->ids[i]] = d->p[i];
 }
 
+/* Where rounding leaves the sum below unit it is the last token that has a chance. */
 int32_t g4_dist_draw(const g4_dist *d, double unit)
 {
     double sum = 0.0;
-    for (int64_t i = 0; i + 1 < d->n; i++) {
+    int32_t last = d->ids[0];
+    for (int64_t i = 0; i < d->n; i++) {
+        if (!(d->p[i] > 0.0)) continue;
+        last = d->ids[i];
         sum += d->p[i];
-        if (unit < sum) return d->ids[i];
+        if (unit < sum) break;
     }
-    return d->ids[d->n - 1];
+    return last;
 }
 
 int32_t g4_accept(g4_dist *p, const g4_dist *q, int32_t drafted, double unit_accept,
