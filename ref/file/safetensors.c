@@ -128,8 +128,8 @@ static int by_place(const void *a, const void *b)
 /* Sorted by place, each tensor must begin where the one before it ended. */
 static g4_status check_cover(const parse_ctx *p, size_t first, g4_err *err)
 {
-    g4_tensor *list = p->store->list + first;
     size_t n = p->store->count - first, at = 0;
+    g4_tensor *list = n > 0 ? p->store->list + first : NULL;
     if (n > 1) qsort(list, n, sizeof *list, by_place);
     for (size_t i = 0; i < n; i++) {
         size_t begin = (size_t)(list[i].data - p->data);

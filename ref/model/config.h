@@ -94,5 +94,8 @@ typedef struct g4_generation {
 /* A missing file gives the defaults: eos from config.json, nothing suppressed, greedy;
  * for who samples nevertheless, Transformers' temperature 1, top_k 50, top_p 1. */
 g4_status g4_generation_load(g4_generation *g, const char *dir, const g4_config *c, g4_err *err);
+/* The same from memory; j->root NULL: no file. */
+g4_status g4_generation_parse(g4_generation *g, const g4_json *j, const g4_config *c,
+                              g4_err *err);
 
 #endif

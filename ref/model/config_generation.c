@@ -60,9 +60,12 @@ static g4_status only_neutral(const g4_json *j, g4_err *err)
     return G4_OK;
 }
 
-static g4_status load_generation(g4_generation *g, const g4_json *j, const g4_config *c,
-                                 g4_err *err)
+g4_status g4_generation_parse(g4_generation *g, const g4_json *j, const g4_config *c, g4_err *err)
 {
+    *g = (g4_generation){ .eos_count = c->eos_count, .temperature = 1.0, .top_p = 1.0,
+                          .top_k = 50 };
+    memcpy(g->eos, c->eos, sizeof g->eos);
+    if (!j->root) return G4_OK;
     G4_TRY(only_neutral(j, err));
     G4_TRY(g4_token_ids_read(j, "eos_token_id", c->vocab_size, g->eos, 16, &g->eos_count, err));
     G4_TRY(g4_token_ids_read(j, "suppress_tokens", c->vocab_size, g->suppress, 64,
@@ -77,20 +80,13 @@ static g4_status load_generation(g4_generation *g, const g4_json *j, const g4_co
 g4_status g4_generation_load(g4_generation *g, const char *dir, const g4_config *c, g4_err *err)
 {
     g4_arena arena = { NULL };
-    g4_json j;
-    *g = (g4_generation){ .eos_count = c->eos_count, .temperature = 1.0, .top_p = 1.0,
-                          .top_k = 50 };
-    memcpy(g->eos, c->eos, sizeof g->eos);
+    g4_json j = { .root = NULL };
     char *path = g4_arena_printf(&arena, "%s/generation_config.json", dir);
     if (!path) return g4_nomem(err, dir);
     g4_status s = G4_OK;
-    if (g4_path_kind(path) != 0) {
-        s = g4_json_load(&j, path, MAX_CONFIG_BYTES, err);
-        if (s == G4_OK) {
-            s = load_generation(g, &j, c, err);
-            g4_json_free(&j);
-        }
-    }
+    if (g4_path_kind(path) != 0) s = g4_json_load(&j, path, MAX_CONFIG_BYTES, err);
+    if (s == G4_OK) s = g4_generation_parse(g, &j, c, err);
+    g4_json_free(&j);
     g4_arena_free(&arena);
     return s;
 }
