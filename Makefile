@@ -20,6 +20,11 @@ DEV := jansson:libjansson-dev hdf5:libhdf5-dev libpng:libpng-dev sndfile:libsndf
        libjpeg:libjpeg62-turbo-dev libwebp:libwebp-dev libwebpdemux:libwebp-dev \
        soxr:libsoxr-dev
 PKGS := $(foreach row,$(DEV),$(firstword $(subst :, ,$(row))))
+# Optional, taken if all are there: video files.  PKGS_VIDEO= builds and tests without.
+DEV_VIDEO := libavformat:libavformat-dev libavcodec:libavcodec-dev libavutil:libavutil-dev \
+             libswscale:libswscale-dev
+VIDEO := $(foreach row,$(DEV_VIDEO),$(firstword $(subst :, ,$(row))))
+PKGS_VIDEO = $(eval PKGS_VIDEO := $$(shell $(PKG_CONFIG) --exists $(VIDEO) && echo $(VIDEO)))$(PKGS_VIDEO)
 CFLAGS ?= -O3 -g
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
 # -ffp-contract=off: a compiler that fuses a multiply and an add changes bits.
@@ -27,8 +32,8 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -W
 # comparison (exp, softmax) scalar.  It changes no value.
 BASE := -std=c11 -D_GNU_SOURCE -ffp-contract=off -fno-trapping-math -I. -I$(BUILD)/gen $(WARN)
 # Asked when first used, not when this file is read: `make check` may install them.
-PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell $(PKG_CONFIG) --cflags $(PKGS)))$(PKG_CFLAGS)
-PKG_LIBS = $(eval PKG_LIBS := $$(shell $(PKG_CONFIG) --libs $(PKGS)))$(PKG_LIBS)
+PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell $(PKG_CONFIG) --cflags $(PKGS) $(PKGS_VIDEO)))$(PKG_CFLAGS)
+PKG_LIBS = $(eval PKG_LIBS := $$(shell $(PKG_CONFIG) --libs $(PKGS) $(PKGS_VIDEO)))$(PKG_LIBS)
 CHECK_LIBS = $(shell $(PKG_CONFIG) --libs check)
 ALL_LIBS = $(PKG_LIBS) -lm -lpthread $(LDLIBS)
 
@@ -67,6 +72,7 @@ $(BUILD)/check: $(OBJ) $(patsubst %.c,$(BUILD)/obj/%.o,$(CHECK_SRC))
 $(BUILD)/obj/%_fma.o: ISA := -mfma
 $(BUILD)/obj/%_avx2.o: ISA := -mavx2 -mfma -mf16c
 $(BUILD)/obj/%_avx512.o: ISA := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq
+$(BUILD)/obj/ref/input/video_libav.o: ISA = $(if $(PKGS_VIDEO),-DG4_WITH_LIBAV)
 # Tests gain nothing from -O3 but minutes of building.
 $(BUILD)/obj/harness/check/%.o: CFLAGS += -O1
 $(BUILD)/obj/%.o: %.c
@@ -86,7 +92,8 @@ $(BUILD)/obj/harness/check/main.o: $(BUILD)/gen/suites.inc
 # .ci/tally counts its tests; its own folder keeps it apart from the others.
 TALLY := .ci/tally
 variant = +@$(TALLY) $(1) $(MAKE) --no-print-directory -j$(JOBS) $(2) $(3)
-DEPS_RUN = @CC="$(CC)" DEPS="$(DEPS)" DEV="$(DEV)" .ci/deps
+DEPS_RUN = @CC="$(CC)" DEPS="$(DEPS)" DEV="$(DEV)" \
+  DEV_VIDEO="$(if $(filter command,$(origin PKGS_VIDEO)),,$(DEV_VIDEO))" .ci/deps
 
 # The long tests (tag slow) belong to check-all.
 FAST := CK_EXCLUDE_TAGS=slow

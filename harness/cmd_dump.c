@@ -234,8 +234,11 @@ static g4_status put_attributes(dump *d)
         G4_TRY(g4_golden_put_text(d->w, "prompt", d->asked.text, d->err));
         G4_TRY(g4_golden_put_text(d->w, "media", d->asked.media, d->err));
     }
-    if (!d->asked.prompt.images.count) return G4_OK;
-    return g4_golden_put_int(d->w, "image_tokens", d->asked.prompt.images.budget, d->err);
+    const g4_prompt *p = &d->asked.prompt;
+    if (p->audio) G4_TRY(g4_golden_put_text(d->w, "audio", p->audio, d->err));
+    if (p->video) G4_TRY(g4_golden_put_text(d->w, "video", p->video, d->err));
+    if (!p->images.count) return G4_OK;
+    return g4_golden_put_int(d->w, "image_tokens", p->images.budget, d->err);
 }
 
 static g4_status open_engine(dump *d, int64_t behind, int64_t max_draft)

@@ -33,6 +33,7 @@ typedef struct g4_prompt {
     int64_t clips, clip_frames, frame;   /* audio clips, frames each (padded), A */
     float *input_features;          /* [clips][clip_frames][A] */
     uint8_t *input_features_mask;   /* [clips][clip_frames] 1 = real */
+    const char *audio, *video;      /* how the files were decoded; NULL: no files */
 } g4_prompt;
 
 /* Number of rows that become soft tokens (padding left out). */

@@ -9,6 +9,7 @@
 #include "ref/input/video.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,13 @@ typedef struct item {            /* one medium, in its kind's order */
     int64_t first, count;        /* images, clips: count soft tokens; video: its frames */
 } item;
 
+typedef struct frame {           /* of a video, until all are known; malloc'ed tensors */
+    float *pixels;               /* [B][P] */
+    int32_t *positions;          /* [B][2] */
+    int64_t tokens;              /* soft tokens */
+    double seconds;
+} frame;
+
 typedef struct build {
     const g4_request *r;
     const g4_processor *proc;
@@ -30,8 +38,8 @@ typedef struct build {
     g4_prompt *p;
     const char *warning;
     item *items;                 /* [media_count] */
-    g4_video *videos;            /* [media_count]; filled for videos */
-    int64_t *frame_tokens;       /* [frames.count] */
+    frame *frames;               /* [frame_count] of all videos, malloc'ed */
+    int64_t frame_count, frame_capacity;
     g4_clip *clips;              /* [media_count]; samples freed at the end */
     char *text;                  /* the expanded text, malloc'ed */
     size_t len, capacity;
@@ -39,12 +47,21 @@ typedef struct build {
 
 /* -------------------------------------------------------------- the media */
 
-static g4_status warn(build *b, const char *text, g4_err *err)
+/* Appends "path: text" to a line that may not have begun. */
+static g4_status add_line(build *b, const char **line, const char *path, const char *text,
+                          g4_err *err)
 {
-    if (!text) return g4_nomem(err, "a warning");
-    if (b->warning) text = g4_arena_printf(b->arena, "%s; %s", b->warning, text);
-    b->warning = text;
-    return text ? G4_OK : g4_nomem(err, "a warning");
+    *line = g4_arena_printf(b->arena, "%s%s%s: %s", *line ? *line : "", *line ? "; " : "", path,
+                            text);
+    return *line ? G4_OK : g4_nomem(err, "a warning");
+}
+
+/* How a file was decoded; its name without the folder. */
+static g4_status note(build *b, const char **line, const char *path, const char *text,
+                      g4_err *err)
+{
+    const char *slash = strrchr(path, '/');
+    return add_line(b, line, slash ? slash + 1 : path, text, err);
 }
 
 static g4_status alloc_patches(build *b, g4_patches *to, int64_t count, int64_t budget,
@@ -61,23 +78,14 @@ static g4_status alloc_patches(build *b, g4_patches *to, int64_t count, int64_t 
     return to->pixels && to->positions ? G4_OK : g4_nomem(err, "pixels");
 }
 
-/* Reads a picture into row `at`; a video's frames must agree in size, which
- * width and height (0: not known yet) keep. */
+/* Reads a picture into row `at`. */
 static g4_status load_picture(g4_patches *to, int64_t at, const char *path, const g4_visual *v,
-                              int64_t *width, int64_t *height, int64_t *tokens, g4_err *err)
+                              int64_t *tokens, g4_err *err)
 {
     g4_image im;
     G4_TRY(g4_image_read(&im, path, err));
-    g4_status s = G4_OK;
-    if (*width && (im.width != *width || im.height != *height))
-        s = g4_fail(err, G4_EINPUT, "%s: a frame of %lld x %lld pixels in a video of %lld x %lld",
-                    path, (long long)im.width, (long long)im.height, (long long)*width,
-                    (long long)*height);
-    *width = im.width;
-    *height = im.height;
-    if (s == G4_OK)
-        s = g4_image_patches(&im, v, to->budget, to->pixels + at * to->budget * to->patch,
-                             to->positions + at * to->budget * 2, tokens, err);
+    g4_status s = g4_image_patches(&im, v, to->budget, to->pixels + at * to->budget * to->patch,
+                                   to->positions + at * to->budget * 2, tokens, err);
     g4_image_free(&im);
     return s;
 }
@@ -91,54 +99,85 @@ static g4_status load_images(build *b, int64_t count, g4_err *err)
                        (long long)budget);
     G4_TRY(alloc_patches(b, &b->p->images, count, budget, &b->proc->image, err));
     for (size_t i = 0; i < b->r->media_count; i++) {
-        int64_t width = 0, height = 0;
         if (b->r->media[i].kind != G4_IMAGE) continue;
         b->items[i].first = at;
-        G4_TRY(load_picture(&b->p->images, at++, b->r->media[i].path, &b->proc->image, &width,
-                            &height, &b->items[i].count, err));
+        G4_TRY(load_picture(&b->p->images, at++, b->r->media[i].path, &b->proc->image,
+                            &b->items[i].count, err));
     }
     return G4_OK;
 }
 
-static g4_status list_videos(build *b, int64_t count, int64_t *frames, g4_err *err)
+static g4_status grow_frames(build *b, g4_err *err)
+{
+    if (b->frame_count < b->frame_capacity) return G4_OK;
+    size_t more = b->frame_capacity ? 2 * (size_t)b->frame_capacity : 16, bytes;
+    if (__builtin_mul_overflow(more, sizeof *b->frames, &bytes)) return g4_nomem(err, "videos");
+    frame *p = realloc(b->frames, bytes);
+    if (!p) return g4_nomem(err, "videos");
+    b->frames = p;
+    b->frame_capacity = (int64_t)more;
+    return G4_OK;
+}
+
+/* A g4_video_sink: how many frames a video has shows only at its end, so each
+ * is made into patches at once and kept apart until all are known. */
+static g4_status keep_frame(void *ctx, const g4_image *im, double seconds, g4_err *err)
+{
+    build *b = ctx;
+    const g4_visual *v = &b->proc->video;
+    size_t budget = (size_t)v->max_soft_tokens, side = (size_t)g4_visual_side(v);
+    G4_TRY(grow_frames(b, err));
+    frame *f = &b->frames[b->frame_count++];
+    f->seconds = seconds;
+    f->pixels = calloc(budget, side * side * 3 * sizeof *f->pixels);
+    f->positions = calloc(budget, 2 * sizeof *f->positions);
+    if (!f->pixels || !f->positions) return g4_nomem(err, "videos");
+    return g4_image_patches(im, v, (int64_t)budget, f->pixels, f->positions, &f->tokens, err);
+}
+
+static g4_status read_videos(build *b, int64_t count, g4_err *err)
 {
     int64_t k = 0;
-    *frames = 0;
     b->p->videos = count;
     b->p->num_frames_per_video =
         g4_arena_alloc(b->arena, (size_t)count, sizeof *b->p->num_frames_per_video);
     if (!b->p->num_frames_per_video) return g4_nomem(err, "videos");
     for (size_t i = 0; i < b->r->media_count; i++) {
+        g4_video_info info;
+        const char *path = b->r->media[i].path;
+        int64_t first = b->frame_count;
         if (b->r->media[i].kind != G4_VIDEO) continue;
-        g4_video *v = &b->videos[i];
-        G4_TRY(g4_video_list(v, b->r->media[i].path, b->arena, err));
-        if (v->count < v->total)
-            G4_TRY(warn(b, g4_arena_printf(b->arena, "%s: %lld frames, cut to the first %lld",
-                                           b->r->media[i].path, (long long)v->total,
-                                           (long long)v->count), err));
-        b->items[i] = (item){ .first = *frames, .count = v->count };
-        b->p->num_frames_per_video[k++] = (int32_t)v->count;
-        *frames += v->count;
+        G4_TRY(g4_video_read(path, keep_frame, b, &info, err));
+        G4_TRY(note(b, &b->p->video, path, info.note, err));
+        if (info.warning[0]) G4_TRY(add_line(b, &b->warning, path, info.warning, err));
+        b->items[i] = (item){ .first = first, .count = b->frame_count - first };
+        b->p->num_frames_per_video[k++] = (int32_t)b->items[i].count;
     }
     return G4_OK;
 }
 
+static void free_frame(frame *f)
+{
+    free(f->pixels);
+    free(f->positions);
+    f->pixels = NULL;
+    f->positions = NULL;
+}
+
 static g4_status load_videos(build *b, int64_t count, g4_err *err)
 {
-    int64_t frames = 0;
+    g4_patches *to = &b->p->frames;
     if (count == 0) return G4_OK;
-    G4_TRY(list_videos(b, count, &frames, err));
-    G4_TRY(alloc_patches(b, &b->p->frames, frames, b->proc->video.max_soft_tokens,
-                         &b->proc->video, err));
-    b->frame_tokens = g4_arena_alloc(b->arena, (size_t)frames, sizeof *b->frame_tokens);
-    if (!b->frame_tokens) return g4_nomem(err, "videos");
-    for (size_t i = 0; i < b->r->media_count; i++) {
-        int64_t width = 0, height = 0;
-        for (int64_t f = 0; f < b->videos[i].count; f++) {
-            int64_t at = b->items[i].first + f;
-            G4_TRY(load_picture(&b->p->frames, at, b->videos[i].paths[f], &b->proc->video, &width,
-                                &height, &b->frame_tokens[at], err));
-        }
+    G4_TRY(read_videos(b, count, err));
+    G4_TRY(alloc_patches(b, to, b->frame_count, b->proc->video.max_soft_tokens, &b->proc->video,
+                         err));
+    for (int64_t i = 0; i < b->frame_count; i++) {
+        frame *f = &b->frames[i];
+        size_t row = (size_t)(to->budget * to->patch);
+        memcpy(to->pixels + (size_t)i * row, f->pixels, row * sizeof *f->pixels);
+        memcpy(to->positions + i * to->budget * 2, f->positions,
+               (size_t)to->budget * 2 * sizeof *f->positions);
+        free_frame(f);
     }
     return G4_OK;
 }
@@ -189,6 +228,23 @@ static g4_status stack_clips(build *b, int64_t count, g4_err *err)
     return G4_OK;
 }
 
+/* Says what was cut off, by us or by whoever made the file. */
+static g4_status warn_clip(build *b, const char *path, const g4_clip *c, g4_err *err)
+{
+    char text[120];
+    double rate = (double)b->proc->sampling_rate;
+    if (c->count < c->total && c->total < INT64_MAX) {
+        snprintf(text, sizeof text, "%.2f s long, cut to the first %.2f s",
+                 (double)c->total / rate, (double)c->count / rate);
+        G4_TRY(add_line(b, &b->warning, path, text, err));
+    } else if (c->count < c->total) {
+        snprintf(text, sizeof text, "cut to the first %.2f s", (double)c->count / rate);
+        G4_TRY(add_line(b, &b->warning, path, text, err));
+    }
+    if (!c->incomplete) return G4_OK;
+    return add_line(b, &b->warning, path, "ends before the end that it announces", err);
+}
+
 static g4_status load_audio(build *b, int64_t count, g4_err *err)
 {
     int64_t limit, rate = b->proc->sampling_rate;
@@ -199,10 +255,8 @@ static g4_status load_audio(build *b, int64_t count, g4_err *err)
         g4_clip *c = &b->clips[i];
         if (b->r->media[i].kind != G4_AUDIO) continue;
         G4_TRY(g4_audio_read(c, path, rate, limit, err));
-        if (c->count < c->total)
-            G4_TRY(warn(b, g4_arena_printf(b->arena, "%s: %.2f s long, cut to the first %.2f s",
-                                           path, (double)c->total / (double)rate,
-                                           (double)c->count / (double)rate), err));
+        G4_TRY(note(b, &b->p->audio, path, c->note, err));
+        G4_TRY(warn_clip(b, path, c, err));
     }
     return stack_clips(b, count, err);
 }
@@ -221,9 +275,8 @@ static g4_status load_media(build *b, g4_err *err)
         count[kind]++;
     }
     b->items = g4_arena_alloc(b->arena, n, sizeof *b->items);
-    b->videos = g4_arena_alloc(b->arena, n, sizeof *b->videos);
     b->clips = g4_arena_alloc(b->arena, n, sizeof *b->clips);
-    if (!b->items || !b->videos || !b->clips) return g4_nomem(err, "media");
+    if (!b->items || !b->clips) return g4_nomem(err, "media");
     G4_TRY(load_images(b, count[G4_IMAGE], err));
     G4_TRY(load_videos(b, count[G4_VIDEO], err));
     return load_audio(b, count[G4_AUDIO], err);
@@ -264,16 +317,16 @@ static g4_status put_token(build *b, int64_t id, int64_t n, g4_err *err)
 static g4_status put_video(build *b, size_t i, g4_err *err)
 {
     const g4_processor *c = b->proc;
-    const g4_video *v = &b->videos[i];
-    for (int64_t f = 0; f < v->count; f++) {
-        int minutes = (int)floor(v->seconds[f] / 60);
-        int seconds = (int)fmod(v->seconds[f], 60);
-        const char *time = g4_arena_printf(b->arena, "%s%02d:%02d ", f ? " " : "", minutes,
+    for (int64_t k = 0; k < b->items[i].count; k++) {
+        const frame *f = &b->frames[b->items[i].first + k];
+        int minutes = (int)floor(f->seconds / 60);
+        int seconds = (int)fmod(f->seconds, 60);
+        const char *time = g4_arena_printf(b->arena, "%s%02d:%02d ", k ? " " : "", minutes,
                                            seconds);
         if (!time) return g4_nomem(err, "the prompt");
         G4_TRY(put(b, time, strlen(time), err));
         G4_TRY(put_token(b, c->boi_token_id, 1, err));
-        G4_TRY(put_token(b, c->video_token_id, b->frame_tokens[b->items[i].first + f], err));
+        G4_TRY(put_token(b, c->video_token_id, f->tokens, err));
         G4_TRY(put_token(b, c->eoi_token_id, 1, err));
     }
     return G4_OK;
@@ -402,6 +455,8 @@ g4_status g4_prompt_build(g4_prompt *p, const g4_request *r, const g4_processor 
     memset(p, 0, sizeof *p);
     g4_status s = run(&b, err);
     free(b.text);
+    for (int64_t i = 0; i < b.frame_count; i++) free_frame(&b.frames[i]);
+    free(b.frames);
     for (size_t i = 0; b.clips && i < r->media_count; i++) g4_clip_free(&b.clips[i]);
     if (warning) *warning = b.warning;
     return s;

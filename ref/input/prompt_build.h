@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 typedef struct g4_media {
-    int kind;                    /* G4_IMAGE, G4_VIDEO (a folder), G4_AUDIO */
+    int kind;                    /* G4_IMAGE, G4_VIDEO (file or folder), G4_AUDIO */
     const char *path;
 } g4_media;
 

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ref/input/video.h"
 
+#include "ref/base/child.h"
 #include "ref/base/map.h"
+#include "ref/input/video_libav.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -121,10 +125,6 @@ g4_status g4_video_list(g4_video *v, const char *dir, g4_arena *arena, g4_err *e
 {
     names n = { NULL, 0, 0 };
     memset(v, 0, sizeof *v);
-    if (g4_path_kind(dir) == 1)
-        return g4_fail(err, G4_EINPUT,
-                       "%s: video files need libav, which is not built in; give a folder of"
-                       " PNG frames", dir);
     g4_status s = list_frames(&n, dir, err);
     if (s == G4_OK) {
         v->total = (int64_t)n.count;
@@ -139,4 +139,172 @@ g4_status g4_video_list(g4_video *v, const char *dir, g4_arena *arena, g4_err *e
     }
     names_free(&n);
     return s == G4_OK ? read_times(v, dir, arena, err) : s;
+}
+
+/* ------------------------------------------------------------------- a folder */
+
+typedef struct frames {          /* what comes out, of either kind */
+    const char *path;
+    g4_video_sink *sink;
+    void *ctx;
+    int64_t width, height;       /* of the first frame; 0: none yet */
+} frames;
+
+/* Transformers stacks a video's frames, so they must agree in size. */
+static g4_status pass_on(frames *f, const char *name, const g4_image *im, double seconds,
+                         g4_err *err)
+{
+    if (f->width && (im->width != f->width || im->height != f->height))
+        return g4_fail(err, G4_EINPUT, "%s: a frame of %lld x %lld pixels in a video of %lld x"
+                       " %lld", name, (long long)im->width, (long long)im->height,
+                       (long long)f->width, (long long)f->height);
+    f->width = im->width;
+    f->height = im->height;
+    return f->sink(f->ctx, im, seconds, err);
+}
+
+static g4_status read_folder(frames *f, g4_video_info *info, g4_err *err)
+{
+    g4_arena arena = { NULL };
+    g4_video v;
+    g4_status s = g4_video_list(&v, f->path, &arena, err);
+    for (int64_t i = 0; s == G4_OK && i < v.count; i++) {
+        g4_image im;
+        s = g4_image_read(&im, v.paths[i], err);
+        if (s != G4_OK) break;
+        s = pass_on(f, v.paths[i], &im, v.seconds[i], err);
+        g4_image_free(&im);
+    }
+    if (s == G4_OK) {
+        snprintf(info->note, sizeof info->note, "%lld frames of a folder", (long long)v.count);
+        if (v.count < v.total)
+            snprintf(info->warning, sizeof info->warning, "%lld frames, cut to the first %lld",
+                     (long long)v.total, (long long)v.count);
+    }
+    g4_arena_free(&arena);
+    return s;
+}
+
+/* --------------------------------------------------------------------- a file */
+
+/* Before each picture, and before the summary: then width is 0. */
+typedef struct head {
+    int64_t width, height;
+    double seconds;
+} head;
+
+typedef struct job {
+    const char *path;
+    const g4_map *map;
+    int fd;                      /* the child's end */
+} job;
+
+static g4_status send_picture(void *ctx, const g4_image *im, double seconds, g4_err *err)
+{
+    const job *j = ctx;
+    head h = { im->width, im->height, seconds };
+    (void)err;
+    g4_child_send(j->fd, &h, sizeof h);
+    g4_child_send(j->fd, im->rgb, (size_t)im->width * (size_t)im->height * 3);
+    return G4_OK;
+}
+
+static void child_body(int fd, void *ctx)
+{
+    job *j = ctx;
+    g4_libav_summary sum;
+    g4_err err;
+    head end = { 0, 0, 0 };
+    j->fd = fd;
+    g4_child_seal();
+    if (g4_libav_decode(j->path, j->map->data, j->map->size, G4_VIDEO_MAX_FRAMES, send_picture,
+                        j, &sum, &err) != G4_OK) {
+        g4_child_send_error(fd, &err);
+        return;
+    }
+    g4_child_send(fd, &end, sizeof end);
+    g4_child_send(fd, &sum, sizeof sum);
+}
+
+/* Patience is per picture: a second of video decodes in less, a stuck one never. */
+static g4_status take_picture(g4_child *c, const head *h, frames *f, g4_err *err)
+{
+    int64_t pixels;
+    if (h->width < 1 || h->height < 1 || h->width > G4_IMAGE_MAX_SIDE ||
+        h->height > G4_IMAGE_MAX_SIDE || !isfinite(h->seconds) || h->seconds < 0 ||
+        h->seconds > MAX_SECONDS)
+        return g4_child_nonsense(c, err);
+    pixels = h->width * h->height;
+    if (pixels > G4_VIDEO_MAX_PIXELS) return g4_child_nonsense(c, err);
+    g4_image im = { h->width, h->height, malloc((size_t)pixels * 3) };
+    if (!im.rgb) return g4_nomem(err, f->path);
+    uint64_t bytes = (uint64_t)pixels * 3;
+    g4_status s = g4_child_frames(c, im.rgb, bytes, g4_child_deadline(c, bytes), err);
+    if (s == G4_OK) s = pass_on(f, f->path, &im, h->seconds, err);
+    g4_image_free(&im);
+    return s;
+}
+
+static void sum_up(const g4_libav_summary *sum, int64_t got, g4_video_info *info)
+{
+    size_t n = sizeof info->warning, at = 0;
+    char *w = info->warning;
+    snprintf(info->note, sizeof info->note, "%.300s; %lld frames, one a second from 0", sum->note,
+             (long long)got);
+    if (sum->more)
+        at += (size_t)snprintf(w, n, "longer than %lld s, cut to its first %lld frames",
+                               (long long)got, (long long)got);
+    else if (sum->announced > sum->end + 1)
+        at += (size_t)snprintf(w, n, "ends after %.2f s of the %.2f s that it announces", sum->end,
+                               sum->announced);
+    if (sum->damaged > 0)
+        snprintf(w + at, n - at, "%s%lld damaged packets or frames", at ? ", " : "",
+                 (long long)sum->damaged);
+}
+
+static g4_status take_all(g4_child *c, frames *f, g4_video_info *info, g4_err *err)
+{
+    g4_libav_summary sum;
+    for (int64_t got = 0;; got++) {
+        head h;
+        G4_TRY(g4_child_frames(c, &h, sizeof h, g4_child_deadline(c, 0), err));
+        if (h.width == 0) {
+            G4_TRY(g4_child_frames(c, &sum, sizeof sum, g4_child_deadline(c, 0), err));
+            if (got == 0 || !memchr(sum.note, 0, sizeof sum.note))
+                return g4_child_nonsense(c, err);
+            sum_up(&sum, got, info);
+            return G4_OK;
+        }
+        if (got == G4_VIDEO_MAX_FRAMES) return g4_child_nonsense(c, err);
+        G4_TRY(take_picture(c, &h, f, err));
+    }
+}
+
+static g4_status read_file(frames *f, g4_video_info *info, g4_err *err)
+{
+    g4_libav_summary none;
+    char version[120];
+    g4_map map;
+    g4_child child;
+    if (!g4_libav_version(version, sizeof version))   /* the message that says so */
+        return g4_libav_decode(f->path, NULL, 0, 0, NULL, NULL, &none, err);
+    G4_TRY(g4_map_open(&map, f->path, err));
+    job j = { f->path, &map, -1 };
+    g4_status s = map.size > 0 ? g4_child_fork(&child, f->path, "libav", child_body, &j, err)
+                               : g4_fail(err, G4_EINPUT, "%s: empty file", f->path);
+    if (s == G4_OK) {
+        s = take_all(&child, f, info, err);
+        g4_child_stop(&child);
+    }
+    g4_map_close(&map);
+    return s;
+}
+
+g4_status g4_video_read(const char *path, g4_video_sink *sink, void *ctx, g4_video_info *info,
+                        g4_err *err)
+{
+    frames f = { path, sink, ctx, 0, 0 };
+    memset(info, 0, sizeof *info);
+    if (g4_path_kind(path) == 2) return read_folder(&f, info, err);
+    return read_file(&f, info, err);
 }

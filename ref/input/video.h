@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A video as a folder of frames: every *.png in it, in the byte order of the
- * names, one second apart and the first at 0; or at the times that a file
- * times.txt in the folder gives, one number of seconds a line ("12.5"), as many
- * lines as frames.  Other files are left alone.  Video files proper need a
- * decoder that is not built in, and say so. */
+ * A video as pictures with times.
+ * A folder: every *.png in it, in the byte order of the names, one second apart
+ * and the first at 0; or at the times that a file times.txt in the folder gives,
+ * one number of seconds a line ("12.5"), as many lines as frames.  Other files
+ * are left alone.
+ * A file: at t = 0, 1, 2, ... seconds the frame whose display interval covers t,
+ * the first frame's being 0; t is also the time that the prompt says (Transformers'
+ * own sampler takes 32 frames over the whole, and a frame's own time).  Decoded
+ * by libav (video_libav.h), where it was built in, in a confined child. */
 #ifndef G4_INPUT_VIDEO_H
 #define G4_INPUT_VIDEO_H
 
 #include "ref/base/arena.h"
 #include "ref/base/err.h"
+#include "ref/input/image.h"
 
 #include <stdint.h>
 
@@ -21,6 +26,19 @@ typedef struct g4_video {
     double *seconds;             /* [count] */
 } g4_video;
 
+/* The folder's frames. */
 g4_status g4_video_list(g4_video *v, const char *dir, g4_arena *arena, g4_err *err);
+
+typedef struct g4_video_info {
+    char note[400];              /* how it was decoded and sampled: one line */
+    char warning[240];           /* what was cut or damaged; "": nothing */
+} g4_video_info;
+
+/* Receives one frame; im and what it points to are the caller's. */
+typedef g4_status g4_video_sink(void *ctx, const g4_image *im, double seconds, g4_err *err);
+
+/* Folder or file, frame by frame, all of one size. */
+g4_status g4_video_read(const char *path, g4_video_sink *sink, void *ctx, g4_video_info *info,
+                        g4_err *err);
 
 #endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Video files by FFmpeg's libraries, which are optional: without G4_WITH_LIBAV
+ * (Makefile, PKGS_VIDEO) the same functions say what to install.  They read from
+ * memory, open nothing, and are meant to run where a crash does no harm. */
+#ifndef G4_INPUT_VIDEO_LIBAV_H
+#define G4_INPUT_VIDEO_LIBAV_H
+
+#include "ref/base/err.h"
+#include "ref/input/video.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Pixels of a frame: a decoder keeps up to 16 of them, and the child has 2 GiB. */
+enum { G4_VIDEO_MAX_PIXELS = 36 << 20 };
+
+typedef struct g4_libav_summary {
+    int64_t frames;              /* given to the sink */
+    int64_t damaged;             /* packets that did not decode, frames marked so */
+    int32_t more;                /* 1: it goes on behind the last sample */
+    double end, announced;       /* seconds of video found and promised; 0: no promise */
+    char note[300];              /* format, codec, size, versions */
+} g4_libav_summary;
+
+/* "libavformat 59.27.100, ..."; NULL: not built in. */
+const char *g4_libav_version(char *text, size_t size);
+/* Frames for t = 0, 1, 2, ... seconds (video.h), at most max_frames. */
+g4_status g4_libav_decode(const char *name, const uint8_t *data, size_t size, int64_t max_frames,
+                          g4_video_sink *sink, void *ctx, g4_libav_summary *sum, g4_err *err);
+
+#endif
