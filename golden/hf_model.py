@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loads the model in Transformers, in float32 or wholly in float64, and makes the four named
 masks."""
+import functools
 import hashlib
 import json
 import os
@@ -69,14 +70,18 @@ def load_drafter(folder, dtype):
     return _load(Gemma4UnifiedAssistantForCausalLM, folder, dtype)
 
 
+def weight_files(folder):
+    index = os.path.join(folder, "model.safetensors.index.json")
+    if not os.path.exists(index):
+        return ["model.safetensors"]
+    with open(index, encoding="utf-8") as f:
+        return sorted(set(json.load(f)["weight_map"].values()))
+
+
+@functools.cache
 def weights_sha256(folder):
     """Of the one weight file; of "sha256  name" lines in name order where there are several."""
-    index = os.path.join(folder, "model.safetensors.index.json")
-    names = ["model.safetensors"]
-    if os.path.exists(index):
-        with open(index, encoding="utf-8") as f:
-            names = sorted(set(json.load(f)["weight_map"].values()))
-    sums = []
+    names, sums = weight_files(folder), []
     for name in names:
         h = hashlib.sha256()
         with open(os.path.join(folder, name), "rb") as f:
