@@ -31,9 +31,9 @@ static g4_status check_tokens(const g4_prompt *p, const char *name, int64_t voca
         if (p->ids[t] < 0 || p->ids[t] >= vocab)
             return g4_fail(err, G4_EINPUT, "%s: token %lld has id %d, the vocabulary %lld", name,
                            (long long)t, p->ids[t], (long long)vocab);
-        if (p->positions[t] < 0)
-            return g4_fail(err, G4_EINPUT, "%s: token %lld has position %d", name, (long long)t,
-                           p->positions[t]);
+        if (p->positions[t] < 0 || p->positions[t] > G4_MAX_POSITION)
+            return g4_fail(err, G4_EINPUT, "%s: token %lld has position %d, expected 0 to %d",
+                           name, (long long)t, p->positions[t], (int)G4_MAX_POSITION);
         if (p->types[t] < G4_TEXT || p->types[t] > G4_AUDIO)
             return g4_fail(err, G4_EINPUT, "%s: token %lld has type %d, expected 0 to 3", name,
                            (long long)t, p->types[t]);

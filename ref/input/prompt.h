@@ -12,6 +12,9 @@
 
 #include <stdint.h>
 
+/* Largest position whose angle g4_cos_sin reduces exactly, with room to generate. */
+enum { G4_MAX_POSITION = 700000 };
+
 /* mm_token_type_ids */
 enum { G4_TEXT = 0, G4_IMAGE = 1, G4_VIDEO = 2, G4_AUDIO = 3 };
 
@@ -41,6 +44,7 @@ int64_t g4_patches_valid(const g4_patches *p);
 int64_t g4_prompt_audio_valid(const g4_prompt *p);
 
 /* The soft tokens in types are as many as the media give, ids lie in [0, vocab),
+ * positions in [0, G4_MAX_POSITION],
  * patch positions in [0, posemb), patch/frame sizes match.  name is for messages. */
 g4_status g4_prompt_check(const g4_prompt *p, const char *name, int64_t vocab, int64_t posemb,
                           int64_t patch, int64_t frame, g4_err *err);

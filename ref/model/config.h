@@ -16,11 +16,9 @@
 #include "ref/base/arena.h"
 #include "ref/base/err.h"
 #include "ref/base/json.h"
+#include "ref/input/prompt.h"
 
 #include <stdint.h>
-
-/* Largest position whose angle g4_cos_sin reduces exactly, with room to generate. */
-enum { G4_MAX_POSITION = 700000 };
 
 typedef struct g4_rope_config {
     double theta, factor;           /* factor 1: none */
