@@ -55,6 +55,19 @@ static g4_status take(check *k, const g4_golden_set *set, const g4_tap_at *at, c
     return s;
 }
 
+/* After the prefill no dataset may wait for more rows: it has more than the prompt. */
+static g4_status parts_complete(check *k)
+{
+    for (size_t i = 0; i < g4_golden_count(k->golden); i++) {
+        const g4_golden_set *set = g4_golden_at(k->golden, i);
+        const partial *p = &k->parts[i];
+        if (p->data)   /* says what differs */
+            return g4_compare_dataset(k->c, set->path, p->filled, g4_golden_cols(set), p->data,
+                                      k->err);
+    }
+    return G4_OK;
+}
+
 /* inputs_embeds with the hidden half that our own step before made. */
 static g4_status take_draft_input(check *k, const g4_golden_set *set, const float *data)
 {
@@ -177,6 +190,11 @@ static g4_status draft_steps(check *k, const g4_tap *tap)
     G4_TRY(compare_row(k, "activations/logits_last", c->vocab_size, k->logits));
     if (!k->drafter) return G4_OK;
     G4_TRY(g4_golden_ids(k->golden, "inputs/drafted", &k->arena, &want, &n, k->err));
+    for (int64_t i = 0; i < n; i++)   /* each goes into the next step */
+        if (want[i] < 0 || want[i] >= c->vocab_size)
+            return g4_fail(k->err, G4_EINPUT, "%s: inputs/drafted: id %d at step %lld, the "
+                           "vocabulary has %lld", g4_golden_path(k->golden), want[i],
+                           (long long)i, (long long)c->vocab_size);
     ids = g4_arena_alloc(&k->arena, (size_t)n, sizeof *ids);
     k->own_hidden = g4_arena_alloc(&k->arena, (size_t)D, sizeof *k->own_hidden);
     if (!ids || !k->own_hidden) return g4_nomem(k->err, "inputs/drafted");
@@ -298,6 +316,7 @@ static g4_status run(check *k, const g4_verify_options *o, g4_err *err)
     k->engine->tap = NULL;
     G4_TRY(s);
     G4_TRY(k->status);
+    G4_TRY(parts_complete(k));
     G4_TRY(compare_mask(k, "activations/masks/sliding_attention", G4_SLIDING));
     G4_TRY(compare_mask(k, "activations/masks/full_attention", G4_FULL));
     if (g4_golden_find(k->golden, "inputs/drafted")) G4_TRY(draft_steps(k, &tap));
