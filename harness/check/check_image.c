@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * PNG decoding, resize and patches against digests of what Pillow and torch
- * made of the same input (golden/check_media.py --write), and damaged files.
+ * made of the same input (golden/check_image.py --write), and damaged files.
  * Every bound here is equality of bits. */
 #include "harness/check/fault.h"
 #include "ref/base/map.h"
@@ -40,7 +40,7 @@ static void digest(const void *a, size_t na, const void *b, size_t nb, char hex[
     g4_sha256_end(&s, hex);
 }
 
-/* The picture of check_media.py's noise(). */
+/* The picture of check_image.py's noise(). */
 static g4_image noise(int64_t width, int64_t height, uint64_t seed)
 {
     size_t n = (size_t)(width * height * 3);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Any bytes as a picture: PNG decoding, and for what decodes, the resize. */
+ * Any bytes as a picture: PNG, JPEG and WebP decoding, EXIF, and for what
+ * decodes, the resize. */
 #include "ref/input/image.h"
 #include "ref/input/resize.h"
 

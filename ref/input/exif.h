@@ -21,8 +21,8 @@ typedef struct g4_exif {
 
 /* *orientation: 2 to 8 where the picture must be turned, else 1.  Damage is
  * treated as Pillow does: bytes that do not begin as a TIFF file are an error (it
- * refuses the picture) unless `lenient` is set; a directory that ends too early, or a value that lies
- * outside, ends the search. */
+ * refuses the picture) unless `lenient` is set; a directory that ends too early,
+ * or a value that lies outside, ends the search. */
 g4_status g4_exif_orientation(const g4_exif *e, const char *name, int *orientation, g4_err *err);
 
 #endif
