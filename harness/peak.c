@@ -89,16 +89,16 @@ static void run_peak(void *ctx, int64_t begin, int64_t end, int worker)
     p->sink = p->loop(ROUNDS, p->factor);
 }
 
-double g4_peak_fma(g4_par *par, unsigned isas)
+double g4_peak_fma(g4_par *par)
 {
     peak_run run = { .loop = loop_c, .factor = { 0.5f, 0.001f } };
     int lanes = 1, threads = g4_par_threads(par);
-    unsigned have = isas & g4_cpu_isas();
 #if defined(__x86_64__)
+    unsigned have = g4_cpu_isas();
     if (have & G4_ISA_avx2) run.loop = loop_avx2, lanes = 8;
     if (have & G4_ISA_avx512) run.loop = loop_avx512, lanes = 16;
 #elif defined(__aarch64__)
-    if (have & G4_ISA_neon) run.loop = loop_neon, lanes = 4;
+    if (g4_cpu_isas() & G4_ISA_neon) run.loop = loop_neon, lanes = 4;
 #endif
     double start = g4_now();
     g4_par_for(par, threads, 1, run_peak, &run);

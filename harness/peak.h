@@ -11,8 +11,8 @@
 double g4_now(void);   /* seconds; a monotonic clock */
 
 /* Operations/s, one multiply-add counting two, of all threads of the pool
- * together, by the widest of the ISAs (kernels_opt/cpu.h). */
-double g4_peak_fma(g4_par *par, unsigned isas);
+ * together, by the widest ISA of this CPU, whichever the kernels may use. */
+double g4_peak_fma(g4_par *par);
 
 /* Bytes/s over a buffer, which should be far larger than the caches. */
 double g4_peak_read(g4_par *par, const void *data, size_t size);
