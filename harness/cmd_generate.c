@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  * gemma4 generate: streams text to standard output as it becomes certain.
  * Sampling defaults are the checkpoint's generation_config.json; --temperature 0
- * is greedy.  With --json one object at the end instead. */
+ * is greedy.  With --json one object at the end instead.  The answer to a
+ * conversation (--chat) is taken apart (harness/reply.h); --chat - in a terminal
+ * is a talk with the model (harness/terminal.h). */
+#include "harness/reply.h"
 #include "harness/request.h"
-#include "harness/runtime.h"
-#include "ref/model/generate.h"
+#include "harness/terminal.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-enum { DEFAULT_TOKENS = 256, DEFAULT_CHUNK = 512, DEFAULT_DRAFT = 4 };
+enum { DEFAULT_TOKENS = 256, DEFAULT_CHUNK = 512 };
 
 typedef struct job {
     const g4_options *o;
@@ -22,6 +25,8 @@ typedef struct job {
     g4_session *session;
     g4_drafter *drafter;
     g4_detok detok;
+    g4_reply reply;               /* --chat */
+    int64_t stops[G4_MAX_STOPS];
     g4_ids ids;                   /* generated */
     char *text;                   /* malloc'ed; decoded so far */
     size_t text_len, text_capacity;
@@ -65,6 +70,8 @@ static g4_status take_token(job *j, int32_t id)
     const char *text;
     size_t len;
     G4_TRY(g4_ids_push(&j->ids, id, j->err));
+    if (j->o->chat) G4_TRY(g4_reply_push(&j->reply, id, j->err));
+    if (j->o->chat && !j->o->json) return G4_OK;
     G4_TRY(g4_detok_push(&j->detok, id, &text, &len, j->err));
     return take_text(j, text, len);
 }
@@ -74,27 +81,6 @@ static int on_token(void *ctx, int32_t id)
     job *j = ctx;
     j->status = take_token(j, id);
     return j->status != G4_OK;
-}
-
-/* generation_config.json's sampling, overridden by the command line. */
-static void choose_sampling(job *j)
-{
-    const g4_generation *g = &j->rt.model->generation;
-    const g4_options *o = j->o;
-    g4_sampler *s = &j->opt.sampler;
-    s->temperature = o->temperature >= 0.0 ? o->temperature : g->do_sample ? g->temperature : 0.0;
-    s->top_k = o->top_k >= 0 ? o->top_k : g->top_k;
-    s->top_p = o->top_p >= 0.0 ? o->top_p : g->top_p;
-    s->seed = o->seed;
-    s->suppress = g->suppress;
-    s->suppress_count = g->suppress_count;
-    j->opt.stop = g->eos;
-    j->opt.stop_count = o->ignore_eos ? 0 : g->eos_count;
-    j->opt.max_tokens = o->max_tokens >= 0 ? o->max_tokens : DEFAULT_TOKENS;
-    int64_t k = o->max_draft;
-    if (k <= 0 && j->rt.draft) k = j->rt.draft->generation.num_assistant_tokens;
-    if (k <= 0) k = DEFAULT_DRAFT;
-    j->opt.max_draft = k > G4_MAX_DRAFT ? G4_MAX_DRAFT : k;
 }
 
 static g4_status open_engine(job *j)
@@ -142,6 +128,8 @@ static g4_status run(job *j)
     j->decode_s = now() - mid;
     const char *text;
     size_t len;
+    if (j->o->chat) G4_TRY(g4_reply_end(&j->reply, j->err));
+    if (j->o->chat && !j->o->json) return G4_OK;
     G4_TRY(g4_detok_end(&j->detok, &text, &len, j->err));
     return take_text(j, text, len);
 }
@@ -188,7 +176,11 @@ static g4_status print_json(job *j)
     json_t *root = json_pack("{s:o, s:o, s:o, s:o}", "ids", ids, "text",
                              json_stringn(j->text ? j->text : "", j->text_len), "timings",
                              timings_object(j), "draft", draft_object(j));
-    if (!root) return g4_nomem(j->err, "JSON");
+    json_t *message = j->o->chat ? g4_reply_message(&j->reply) : NULL;
+    if (!root || (j->o->chat && json_object_set_new(root, "message", message) != 0)) {
+        json_decref(root);
+        return g4_nomem(j->err, "JSON");
+    }
     int bad = json_dumpf(root, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) != 0;
     json_decref(root);
     if (bad || putchar('\n') == EOF)
@@ -199,8 +191,9 @@ static g4_status print_json(job *j)
 static void print_summary(const job *j)
 {
     const g4_generate_stats *s = &j->stats;
-    putchar('\n');
+    if (!j->o->chat) putchar('\n');
     fflush(stdout);
+    if (j->o->chat) g4_reply_report(&j->reply);
     fprintf(stderr, "%lld prompt tokens in %.2f s, %lld tokens in %.2f s (%.2f/s)",
             (long long)j->asked.prompt.n, j->prefill_s, (long long)s->tokens, j->decode_s,
             rate((double)s->tokens, j->decode_s));
@@ -217,7 +210,12 @@ static g4_status work(job *j)
     j->tokenizer = j->asked.tokenizer;
     if (!j->tokenizer) G4_TRY(g4_tokenizer_load(&j->tokenizer, j->o->model, j->err));
     g4_detok_init(&j->detok, j->tokenizer, 1);
-    choose_sampling(j);
+    g4_sampling_choose(&j->opt, j->o, &j->rt, DEFAULT_TOKENS);
+    if (j->o->chat) {
+        g4_stops_choose(&j->opt, j->stops, j->o, j->tokenizer, &j->asked.prompt);
+        g4_reply_init(&j->reply, j->tokenizer, j->o->json ? NULL : stdout,
+                      g4_reply_in_thought(j->asked.text));
+    }
     G4_TRY(open_engine(j));
     G4_TRY(run(j));
     if (j->o->json) return print_json(j);
@@ -227,9 +225,11 @@ static g4_status work(job *j)
 
 int cmd_generate(const g4_options *o, g4_err *err)
 {
+    if (o->chat && strcmp(o->chat, "-") == 0 && isatty(STDIN_FILENO)) return g4_terminal(o, err);
     job j = { .o = o, .err = err };
     g4_status s = work(&j);
     if (j.detok.t) g4_detok_free(&j.detok);
+    g4_reply_free(&j.reply);
     if (j.tokenizer != j.asked.tokenizer) g4_tokenizer_free(j.tokenizer);
     g4_drafter_close(j.drafter);
     g4_session_close(j.session);

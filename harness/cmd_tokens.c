@@ -4,18 +4,14 @@
  * tokenizers library; with --bos the rule of ref/input/tokenizer.h holds.
  * --no-special: no template around the ids, special tokens left out of the
  * decoded text. */
-#include "harness/options.h"
-#include "ref/base/map.h"
+#include "harness/request.h"
 #include "ref/input/chat.h"
 #include "ref/input/tokenizer.h"
 #include "ref/input/utf8.h"
 
-#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { MAX_TEXT = 256 << 20 };
 
 typedef struct job {
     g4_tokenizer *t;
@@ -27,53 +23,16 @@ typedef struct job {
     size_t decoded_len;
 } job;
 
-/* All of standard input, NUL bytes included. */
-static g4_status read_stdin(job *j, g4_err *err)
-{
-    size_t capacity = 1 << 16;
-    j->name = "standard input";
-    j->text = malloc(capacity);
-    if (!j->text) return g4_nomem(err, j->name);
-    for (;;) {
-        j->len += fread(j->text + j->len, 1, capacity - j->len, stdin);
-        if (j->len < capacity) break;
-        if (capacity >= MAX_TEXT)
-            return g4_fail(err, G4_EINPUT, "%s: more than %d bytes", j->name, (int)MAX_TEXT);
-        capacity *= 2;
-        char *p = realloc(j->text, capacity);
-        if (!p) return g4_nomem(err, j->name);
-        j->text = p;
-    }
-    if (ferror(stdin))
-        return g4_fail(err, G4_EIO, "%s: cannot read: %s", j->name, strerror(errno));
-    return G4_OK;
-}
-
-/* messages.json from standard input; tools come from a file all the same. */
-static g4_status chat_from_stdin(job *j, const char *tools, g4_chat **chat, g4_err *err)
-{
-    uint8_t *data = NULL;
-    size_t size = 0;
-    G4_TRY(read_stdin(j, err));
-    G4_TRY(g4_chat_parse(chat, j->name, j->text, j->len, err));
-    if (!tools) return G4_OK;
-    G4_TRY(g4_file_read(tools, MAX_TEXT, &data, &size, err));
-    g4_status s = g4_chat_set_tools(*chat, tools, data, size, err);
-    free(data);
-    return s;
-}
-
 /* The conversation as the template writes it; --bos has its say afterwards. */
 static g4_status render_chat(job *j, const g4_options *o, g4_err *err)
 {
     g4_chat_options opt = g4_chat_defaults();
     g4_chat_text text = { 0 };
     g4_chat *chat = NULL;
-    j->name = o->chat;
+    j->name = strcmp(o->chat, "-") == 0 ? "standard input" : o->chat;
     if (o->thinking >= 0) opt.thinking = o->thinking;
     G4_TRY(g4_chat_detect_dir(&opt, o->model, err));
-    g4_status s = strcmp(o->chat, "-") == 0 ? chat_from_stdin(j, o->tools, &chat, err)
-                                            : g4_chat_load(&chat, o->chat, o->tools, err);
+    g4_status s = g4_chat_open(&chat, o->chat, o->tools, err);
     if (s == G4_OK) s = g4_chat_render(chat, &opt, &text, err);
     free(j->text);
     j->text = NULL;
@@ -99,7 +58,8 @@ static g4_status get_text(job *j, const g4_options *o, g4_err *err)
         if (!j->text) return g4_nomem(err, j->name);
         j->len = strlen(o->text);
     } else {
-        G4_TRY(read_stdin(j, err));
+        j->name = "standard input";
+        G4_TRY(g4_stdin_read(&j->text, &j->len, err));
     }
     size_t at = g4_utf8_check(j->text, j->len);
     if (at < j->len) return g4_fail(err, G4_EINPUT, "%s: not UTF-8 at byte %zu", j->name, at);
