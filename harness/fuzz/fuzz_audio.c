@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Any bytes as a clip: the WAV header walk, libsndfile, mixdown.  Whatever comes
- * out must be finite and no longer than asked for. */
+ * Any bytes as a clip: the WAV header walk, libsndfile and its codecs, mixdown,
+ * resampling; in this process, where the program itself would use a child for
+ * MP3 and Ogg.  Whatever comes out must be finite and no longer than asked for. */
 #include "ref/input/audio.h"
 
 #include <math.h>

@@ -88,6 +88,8 @@ static g4_status failed(const decoder *d, const char *what, int code, g4_err *er
     if (code == AVERROR(ENOMEM)) return g4_nomem(err, d->name);
     if (code == -1)   /* what decoders return for want of a better code; reads as EPERM */
         snprintf(why, sizeof why, "damaged");
+    else if (code == AVERROR(EINVAL))   /* a format outside the list */
+        snprintf(why, sizeof why, "not a container it is asked for");
     else
         av_strerror(code, why, sizeof why);
     return g4_fail(err, G4_EINPUT, "%s: %s: %s", d->name, what, why);
