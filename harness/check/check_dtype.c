@@ -237,6 +237,7 @@ START_TEST(q8_extremes)
             x[at] = wild[k];
             g4_pack_q8_0(p, x, BLOCK);
             g4_unpack_q8_0(y, p, BLOCK);
+            ck_assert_uint_eq(g4_load_u16(p), 0x7e00);
             for (int i = 0; i < BLOCK; i++) ck_assert(isnan(y[i]));
         }
 }

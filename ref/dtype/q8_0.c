@@ -42,7 +42,7 @@ void g4_pack_q8_0(void *packed, const float *x, int64_t n)
             all += a * 0.0f;   /* NaN from here on if a is infinite or NaN */
         }
         float d = top / 127.0f + all, inv = 1.0f / d;
-        uint16_t h = g4_f32_to_f16(d);
+        uint16_t h = d == d ? g4_f32_to_f16(d) : 0x7e00;   /* CPUs differ in a NaN's sign */
         memcpy(p, &h, 2);
         if (!(inv <= FLT_MAX)) inv = 0.0f;
         for (int i = 0; i < BLOCK; i++)
