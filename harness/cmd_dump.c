@@ -4,6 +4,7 @@
  *   output    embeddings, layer                 layer, `output` of the others
  *             outputs, norm, logits   mtp       what a drafter starts from, its steps
  *   generate  greedy text without and with the drafter */
+#include "harness/interrupt.h"
 #include "harness/request.h"
 #include "harness/runtime.h"
 #include "kernels_opt/cpu.h"
@@ -28,9 +29,19 @@ typedef struct dump {
     g4_drafter *drafter;
     float *logits, *hidden;     /* of the last token */
     g4_arena arena;
+    sigset_t before;            /* signals let through before OUT's temporary file */
     g4_status status;           /* first error inside the observer */
     g4_err *err;
 } dump;
+
+/* Ends the process if Ctrl-C was pressed, the temporary file removed. */
+static void let_end(dump *d)
+{
+    if (!g4_interrupt_pending()) return;
+    g4_golden_abort(d->w);
+    d->w = NULL;
+    g4_interrupt_release(&d->before);
+}
 
 static g4_status parse_detail(detail *d, const char *name, g4_err *err)
 {
@@ -114,6 +125,7 @@ static void observe(void *ctx, const g4_tap_at *at, const float *data)
     size_t skip = strlen(path);
     int64_t dims[G4_GOLDEN_RANK] = { 0 };
     int id;
+    let_end(d);
     if (d->status != G4_OK || !wanted(d, at)) return;
     g4_tap_path(path + skip, sizeof path - skip, at->id, at->layer, at->step);
     int rank = dims_of(d, at, dims);
@@ -190,6 +202,7 @@ static g4_status put_drafts(dump *d, int64_t steps)
 }
 
 typedef struct text {
+    dump *d;
     int32_t *ids;
     int64_t n;
 } text;
@@ -197,6 +210,7 @@ typedef struct text {
 static int keep(void *ctx, int32_t id)
 {
     text *t = ctx;
+    let_end(t->d);
     t->ids[t->n++] = id;
     return 0;
 }
@@ -204,7 +218,7 @@ static int keep(void *ctx, int32_t id)
 static g4_status put_text(dump *d, const char *path, g4_drafter *drafter, int64_t tokens,
                           int64_t max_draft)
 {
-    text t = { g4_arena_alloc(&d->arena, (size_t)tokens, sizeof(int32_t)), 0 };
+    text t = { d, g4_arena_alloc(&d->arena, (size_t)tokens, sizeof(int32_t)), 0 };
     g4_generate_stats stats;
     g4_generate_options o = { .sampler = greedy(d), .max_tokens = tokens, .max_draft = max_draft };
     if (!t.ids) return g4_nomem(d->err, path);
@@ -305,6 +319,7 @@ static g4_status work(dump *d)
 int cmd_dump(const g4_options *o, g4_err *err)
 {
     dump d = { .o = o, .err = err };
+    g4_interrupt_hold(&d.before);
     g4_status s = work(&d);
     g4_golden_abort(d.w);
     g4_drafter_close(d.drafter);
@@ -313,5 +328,6 @@ int cmd_dump(const g4_options *o, g4_err *err)
     g4_arena_free(&d.arena);
     g4_asked_close(&d.asked);
     g4_runtime_close(&d.rt);
+    g4_interrupt_release(&d.before);
     return s == G4_OK ? 0 : 2;
 }

@@ -3,13 +3,13 @@
  * room; 3. write everything into OUT.tmp.XXXXXX; 4. rename it to OUT. */
 #include "harness/synth.h"
 
+#include "harness/interrupt.h"
 #include "harness/text.h"
 #include "ref/base/map.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -65,25 +65,6 @@ static void report(job *j)
     fprintf(j->s->progress, "synth: %s of %s, %s/s\n", g4_text_bytes(done, sizeof done, j->done),
             g4_text_bytes(total, sizeof total, j->total),
             g4_text_bytes(rate, sizeof rate, (uint64_t)((double)j->done / t)));
-}
-
-/* The signals that end a run are blocked while the temporary folder exists, and
- * looked for between blocks: no handler, no global flag. */
-static void ending_signals(sigset_t *set)
-{
-    sigemptyset(set);
-    sigaddset(set, SIGINT);
-    sigaddset(set, SIGTERM);
-    sigaddset(set, SIGHUP);
-}
-
-static int interrupted(void)
-{
-    sigset_t pending, mine;
-    ending_signals(&mine);
-    if (sigpending(&pending) != 0) return 0;
-    return sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1 ||
-           sigismember(&pending, SIGHUP) == 1;
 }
 
 /* ---- 1. the shape ---- */
@@ -203,7 +184,7 @@ static g4_status write_tensor(job *j, g4_out *out, const g4_shape_tensor *t, g4_
     for (; (uint64_t)x.base < t->values; x.base += BLOCK) {
         uint64_t left = t->values - (uint64_t)x.base;
         int64_t n = left < BLOCK ? (int64_t)left : BLOCK;
-        if (interrupted()) return g4_fail(err, G4_EIO, "%s: interrupted", j->out);
+        if (g4_interrupt_pending()) return g4_fail(err, G4_EIO, "%s: interrupted", j->out);
         g4_par_for(j->par, n, GRAIN, fill_piece, &x);
         G4_TRY(g4_out_write(out, j->block, (size_t)n * each, err));
         j->done += (uint64_t)n * each;
@@ -320,7 +301,7 @@ static g4_status write_folder(job *j, g4_err *err)
         G4_TRY(make_folder(dir, err));
         G4_TRY(write_part(j, &j->part[1], dir, err));
     }
-    if (interrupted()) return g4_fail(err, G4_EIO, "%s: interrupted", j->out);
+    if (g4_interrupt_pending()) return g4_fail(err, G4_EIO, "%s: interrupted", j->out);
     mode_t mask = umask(0);
     umask(mask);
     (void)chmod(j->temp, 0777 & ~mask);   /* mkdtemp makes 0700 */
@@ -377,9 +358,8 @@ static g4_status run(job *j, g4_err *err)
 g4_status g4_synth_write(const g4_synth *s, g4_synth_result *result, g4_err *err)
 {
     job j = { .s = s };
-    sigset_t mine, before;
-    ending_signals(&mine);
-    pthread_sigmask(SIG_BLOCK, &mine, &before);
+    sigset_t before;
+    g4_interrupt_hold(&before);
     g4_status status = run(&j, err);
     *result = (g4_synth_result){ .drafter = j.parts == 2, .bytes = j.total };
     for (int i = 0; i < j.parts; i++) {
@@ -392,6 +372,6 @@ g4_status g4_synth_write(const g4_synth *s, g4_synth_result *result, g4_err *err
     free(j.block);
     g4_par_close(j.par);
     g4_arena_free(&j.arena);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);   /* a Ctrl-C held back ends us here */
+    g4_interrupt_release(&before);
     return status;
 }
