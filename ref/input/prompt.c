@@ -27,6 +27,9 @@ int64_t g4_prompt_audio_valid(const g4_prompt *p)
 static g4_status check_tokens(const g4_prompt *p, const char *name, int64_t vocab, g4_err *err)
 {
     if (p->n < 1) return g4_fail(err, G4_EINPUT, "%s: no tokens in it", name);
+    if (p->n > G4_MAX_POSITION)   /* a few bytes of HDF5 can unpack to a billion */
+        return g4_fail(err, G4_EINPUT, "%s: %lld tokens, at most %d are taken", name,
+                       (long long)p->n, (int)G4_MAX_POSITION);
     for (int64_t t = 0; t < p->n; t++) {
         if (p->ids[t] < 0 || p->ids[t] >= vocab)
             return g4_fail(err, G4_EINPUT, "%s: token %lld has id %d, the vocabulary %lld", name,
