@@ -218,8 +218,9 @@ static void describe(const reader *r)
              "%.60s, %.40s, %d channel%s, %d Hz, %.30s%s%.30s%s",
              format_name(i->format & SF_FORMAT_TYPEMASK),
              format_name(i->format & SF_FORMAT_SUBMASK), i->channels,
-             i->channels == 1 ? "" : "s", i->samplerate, sf_version_string(), r->resampler ? ", resampled by " : "",
-             r->resampler ? g4_resampler_name() : "", r->resampler ? " HQ" : "");
+             i->channels == 1 ? "" : "s", i->samplerate, sf_version_string(),
+             r->resampler ? ", resampled by " : "", r->resampler ? g4_resampler_name() : "",
+             r->resampler ? " HQ" : "");
 }
 
 static g4_status read_open(reader *r, int64_t frames, g4_err *err)
