@@ -21,7 +21,7 @@
 enum {
     MAX_SCANS = 1000,       /* of small pictures; libjpeg's own script has 10 */
     MAX_WORK = 24,          /* whole pictures' worth of scans over the largest size */
-    MAX_MEMORY = 1 << 30,   /* 64 Mpx of four coefficients a pixel are 512 MB */
+    MAX_MEMORY = 640 << 20, /* 64 Mpx of four coefficients a pixel are 512 MB */
     PIXELS_PER_BYTE = 512,  /* a block of 64 pixels costs a bit or more in its first scan */
 };
 
