@@ -95,6 +95,8 @@ variant = +@$(TALLY) $(1) $(MAKE) --no-print-directory -j$(JOBS) $(2) $(3)
 DEPS_RUN = @CC="$(CC)" DEPS="$(DEPS)" DEV="$(DEV)" \
   DEV_VIDEO="$(if $(filter command,$(origin PKGS_VIDEO)),,$(DEV_VIDEO))" .ci/deps
 
+# libcheck's 4 seconds a test are too few on a machine that does other things, too.
+export CK_DEFAULT_TIMEOUT ?= 60
 # The long tests (tag slow) belong to check-all.
 FAST := CK_EXCLUDE_TAGS=slow
 SLOW := CK_INCLUDE_TAGS=slow
