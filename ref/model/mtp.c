@@ -130,8 +130,6 @@ void g4_draft_step(g4_drafter *d, const g4_session *s, int32_t last, int64_t ste
     g4_linear(e, d->hidden, e->h, 1, &m->post_projection);
     if (c->use_ordered_embeddings) centroid_head(d, e->h);
     else g4_linear(e, d->logits, e->h, 1, &m->embed_tokens);
-    if (c->final_logit_softcapping > 0.0)
-        g4_softcap(e, d->logits, c->vocab_size, c->final_logit_softcapping);
     observe(d, G4_TAP_mtp_hidden, 0, step, D, d->hidden);
     observe(d, G4_TAP_mtp_logits, 0, step, c->vocab_size, d->logits);
 }

@@ -5,7 +5,8 @@
  *
  *   inputs_embeds = [backbone embedding of the last token * sqrt(D) | hidden]  [2D]
  *   x  = pre_projection inputs_embeds, then the layers (q only), then norm
- *   logits = tied head (or centroid head);  hidden' = post_projection x        [D]
+ *   logits = tied head (or centroid head), never capped [N42]
+ *   hidden' = post_projection x                                                [D]
  *
  * hidden is the backbone's final-norm output at the last verified token; in later
  * steps of a round, the drafter's own hidden'.  All steps of a round have the same
