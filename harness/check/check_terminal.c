@@ -402,6 +402,7 @@ START_TEST(interrupts)
     wait_for_answer((long)len);
     type("\003", 1);
     wait_for("(stopped)");
+    wait_for("\n> ");
     ck_assert_int_gt(kept(), 5);
     enter("", NULL);
     type("half a line\003", 12);
