@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The program as a user meets it: exit codes, one line on stderr for an error
  * and nothing a terminal would obey, results on stdout and nowhere else, signals
- * and full disks.  Runs gemma4 (environment G4_BIN, else the one beside the
- * check binary) by fork and exec, without a shell. */
+ * and full disks. */
+#include "harness/check/program.h"
 #include "harness/check/suite.h"
 #include "harness/check/tempdir.h"
 #include "harness/options.h"
@@ -25,15 +25,10 @@
 
 Suite *check_cli(void);
 
-enum { MAX_WORDS = 64, CAPTURE = 1 << 20, CANNOT_EXEC = 126 };
+enum { CAPTURE = PROGRAM_CAPTURE };
 
 static char dir[TEMPDIR_MAX], model[TEMPDIR_MAX];
-
-/* What a run gave. */
-static struct {
-    int code;                 /* exit code, or 1000 + signal */
-    char out[CAPTURE], err[CAPTURE];
-} r;
+static program_result r;
 
 static const char tiny[] =
     "{\"architectures\":[\"Gemma4UnifiedForConditionalGeneration\"],"
@@ -46,103 +41,10 @@ static const char tiny[] =
     "\"vision_config\":{\"patch_size\":4,\"pooling_kernel_size\":3,\"mm_embed_dim\":24,"
     "\"mm_posemb_size\":128},\"audio_config\":{\"audio_embed_dim\":80}}";
 
-static const char *program(void)
-{
-    static char path[4096];
-    const char *given = getenv("G4_BIN");
-    if (given && *given) {
-        if (access(given, X_OK) != 0) ck_abort_msg("G4_BIN: %s is no program", given);
-        return given;
-    }
-    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 16);
-    ck_assert_int_gt(n, 0);
-    path[n] = 0;
-    strcpy(strrchr(path, '/') + 1, "gemma4");
-    if (access(path, X_OK) != 0) ck_abort_msg("%s is not built (make, or set G4_BIN)", path);
-    return path;
-}
-
-/* Starts gemma4 with stdout and stderr going to the given descriptors. */
-static pid_t start(char **argv, int out, int err, rlim_t file_limit)
-{
-    const char *path = program();
-    argv[0] = (char *)(uintptr_t)path;
-    pid_t pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid > 0) return pid;
-    int null = open("/dev/null", O_RDONLY);
-    struct rlimit limit = { file_limit, file_limit };
-    if (file_limit != RLIM_INFINITY) setrlimit(RLIMIT_FSIZE, &limit);
-    dup2(null, 0);
-    dup2(out, 1);
-    dup2(err, 2);
-    for (int fd = 3; fd < 64; fd++) close(fd);
-    execv(path, argv);
-    _exit(CANNOT_EXEC);
-}
-
-static int finish(pid_t pid)
-{
-    int status;
-    while (waitpid(pid, &status, 0) < 0) ck_assert_int_eq(errno, EINTR);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-}
-
-/* Reads both pipes until they end. */
-static void capture(int out, int err)
-{
-    struct pollfd p[2] = { { out, POLLIN, 0 }, { err, POLLIN, 0 } };
-    char *to[2] = { r.out, r.err };
-    size_t fill[2] = { 0, 0 };
-    while (p[0].fd >= 0 || p[1].fd >= 0) {
-        ck_assert_int_gt(poll(p, 2, 30000), 0);
-        for (int i = 0; i < 2; i++) {
-            if (p[i].fd < 0 || !p[i].revents) continue;
-            ssize_t n = read(p[i].fd, to[i] + fill[i], CAPTURE - 1 - fill[i]);
-            if (n <= 0) p[i].fd = -1;
-            else fill[i] += (size_t)n;
-        }
-    }
-    r.out[fill[0]] = r.err[fill[1]] = 0;
-}
-
-/* The words in line ("%m": the model, "%d": the folder, "~": an empty word). */
-static int split(char *line, char **argv, char (*space)[TEMPDIR_MAX])
-{
-    int argc = 1;
-    for (char *w = strtok(line, " "); w; w = strtok(NULL, " ")) {
-        ck_assert_int_lt(argc, MAX_WORDS - 1);
-        if (strncmp(w, "%m", 2) == 0 || strncmp(w, "%d", 2) == 0) {
-            ck_assert_int_lt(snprintf(space[argc], TEMPDIR_MAX, "%s%s",
-                                      w[1] == 'm' ? model : dir, w + 2), TEMPDIR_MAX);
-            w = space[argc];
-        }
-        argv[argc++] = strcmp(w, "~") == 0 ? w + 1 : w;
-    }
-    argv[argc] = NULL;
-    return argc;
-}
-
-/* Runs a command line like "info --model %m" and fills r; stdout to the file `to` unless NULL. */
 static void run_to(const char *command, const char *to, rlim_t file_limit)
 {
-    char line[2048], space[MAX_WORDS][TEMPDIR_MAX], *argv[MAX_WORDS];
-    int out[2], err[2];
-    ck_assert_uint_lt(strlen(command), sizeof line);
-    strcpy(line, command);
-    split(line, argv, space);
-    ck_assert_int_eq(pipe(out), 0);
-    ck_assert_int_eq(pipe(err), 0);
-    int file = to ? open(to, O_WRONLY | O_CREAT, 0666) : -1;
-    ck_assert(!to || file >= 0);
-    pid_t pid = start(argv, to ? file : out[1], err[1], file_limit);
-    close(out[1]);
-    close(err[1]);
-    if (to) close(file);
-    capture(out[0], err[0]);
-    close(out[0]);
-    close(err[0]);
-    r.code = finish(pid);
+    const program_place places[] = { { "%m", model }, { "%d", dir }, { NULL, NULL } };
+    program_run(&r, command, places, to, file_limit);
 }
 
 static void run(const char *command)
@@ -150,19 +52,14 @@ static void run(const char *command)
     run_to(command, NULL, RLIM_INFINITY);
 }
 
-/* Exit 2, one line on stderr, all of it printable, "gemma4: " in front. */
 static void expect_error(const char *says)
 {
-    size_t len = strlen(r.err);
-    if (r.code != 2) ck_abort_msg("exit %d, expected 2; stderr: %s", r.code, r.err);
-    ck_assert_msg(len > 8 && strncmp(r.err, "gemma4: ", 8) == 0, "stderr: %s", r.err);
-    ck_assert_ptr_eq(strchr(r.err, '\n'), r.err + len - 1);
-    for (size_t i = 0; i + 1 < len; i++) {
-        unsigned char c = (unsigned char)r.err[i];
-        ck_assert_msg(c >= 0x20 && c != 0x7f, "raw byte 0x%02x on stderr", c);
-        if (c == 0xc2) ck_assert_uint_ge((unsigned char)r.err[i + 1], 0xa0);
-    }
-    if (!strstr(r.err, says)) ck_abort_msg("said '%s', expected '%s'", r.err, says);
+    program_expect_error(&r, says);
+}
+
+static int runnable(void)
+{
+    return program_runnable(&r, "cli");
 }
 
 static void setup(void)
@@ -171,21 +68,13 @@ static void setup(void)
     tempdir_path(model, dir, "model");
     tempdir_write(dir, "tiny.json", tiny, strlen(tiny));
     run("synth --shape %d/tiny.json --type bf16 --seed 3 --out %m");
-    if (r.code == CANNOT_EXEC) return;   /* runnable() says so in each test */
+    if (r.code == PROGRAM_CANNOT_EXEC) return;   /* runnable() says so in each test */
     ck_assert_msg(r.code == 0, "synth: exit %d: %s", r.code, r.err);
 }
 
 static void teardown(void)
 {
     tempdir_remove(dir);
-}
-
-/* An emulated check binary (qemu-user) cannot exec another foreign one. */
-static int runnable(void)
-{
-    if (r.code != CANNOT_EXEC) return 1;
-    check_skip("cli", "this machine cannot execute gemma4 (foreign architecture?)");
-    return 0;
 }
 
 static const struct {
@@ -341,14 +230,14 @@ START_TEST(stdout_whose_reader_left)
     ck_assert_int_eq(pipe(out), 0);
     ck_assert_int_eq(pipe(err), 0);
     close(out[0]);
-    pid_t pid = start(argv, out[1], err[1], RLIM_INFINITY);
+    pid_t pid = program_start(argv, out[1], err[1], RLIM_INFINITY);
     close(out[1]);
     close(err[1]);
     int null = open("/dev/null", O_RDONLY);
-    capture(null, err[0]);
+    program_capture(&r, null, err[0]);
     close(null);
     close(err[0]);
-    r.code = finish(pid);
+    r.code = program_finish(pid);
     expect_error("standard output: cannot write: Broken pipe");
 }
 END_TEST
@@ -383,11 +272,11 @@ START_TEST(interrupt_leaves_nothing)
     tempdir_path(out, dir, "x");
     char *argv[] = { NULL, (char[]){ "synth" }, (char[]){ "--shape" }, path,
                      (char[]){ "--type" }, (char[]){ "f32" }, (char[]){ "--out" }, out, NULL };
-    pid_t pid = start(argv, 1, 2, RLIM_INFINITY);
+    pid_t pid = program_start(argv, 1, 2, RLIM_INFINITY);
     for (int i = 0; i < 1000 && tempdir_count(dir) < 4; i++) usleep(10000);
     ck_assert_int_eq(tempdir_count(dir), 4);   /* model, tiny.json, big.json, x.tmp.?????? */
     kill(pid, SIGINT);
-    ck_assert_int_eq(finish(pid), 1000 + SIGINT);
+    ck_assert_int_eq(program_finish(pid), 1000 + SIGINT);
     ck_assert_int_eq(tempdir_count(dir), 3);
 }
 END_TEST
@@ -414,10 +303,10 @@ START_TEST(shrunken_file_is_named)
     }
     close(err[1]);
     int null = open("/dev/null", O_RDONLY);
-    capture(null, err[0]);
+    program_capture(&r, null, err[0]);
     close(null);
     close(err[0]);
-    r.code = finish(pid);
+    r.code = program_finish(pid);
     expect_error("shrinks?.bin: shrank or cannot be read any more while it was mapped");
 }
 END_TEST
