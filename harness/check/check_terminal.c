@@ -404,7 +404,7 @@ START_TEST(interrupts)
     wait_for("(stopped)");
     wait_for("\n> ");
     ck_assert_int_gt(kept(), 5);
-    enter("", NULL);
+    enter(command, "saved: 4 messages");
     type("half a line\003", 12);
     wait_for("(Ctrl-C once more");
     wait_for("\n> ");
