@@ -245,7 +245,8 @@ g4_status g4_plot_compare(const g4_compare *c, const char *path, g4_err *err)
     int stem = (int)strlen(path) - 4;
     snprintf(dat, sizeof dat, "%.*s.dat", stem, path);
     snprintf(gp, sizeof gp, "%.*s.gp", stem, path);
-    snprintf(temp, sizeof temp, "%.*s.tmp%s", stem, path, path + stem);
+    /* its own name for each run: two at once, or a user's F.tmp.svg, stay apart */
+    snprintf(temp, sizeof temp, "%.*s.%ld.tmp%s", stem, path, (long)getpid(), path + stem);
     G4_TRY(write_table(c, dat, &rows, err));
     if (rows == 0)
         return g4_fail(err, G4_EINPUT, "%s: no activations were compared, nothing to draw", path);
