@@ -8,6 +8,7 @@ and audio embedders, each decoder layer, the final norm.  Of the embedding table
 the prompt are read; as output matrix it is read in blocks of rows.  All requests of one call go
 through a layer before the next is read, so each weight is read once however many they are."""
 import contextlib
+import ctypes
 import os
 import sys
 import time
@@ -29,6 +30,14 @@ from hf_taps import Taps, read_taps, wanted
 
 HEAD_BLOCK = 16384   # rows of the output matrix held at once: 250 MB in float32 for 12B
 EMBED = "model.language_model.embed_tokens.weight"
+
+
+def pages_of_their_own():
+    """glibc before 2.38 seldom reuses freed aligned blocks, which all tensors are; under its
+    threshold of up to 32 MB every layer would leave its smaller matrices behind as holes."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(-3, 1 << 20)   # M_MMAP_THRESHOLD: from 1 MB on, freed means given back
 
 
 def say(text):
@@ -245,6 +254,7 @@ def make(jobs, describe):
     folder, dtype = jobs[0]["folder"], getattr(torch, jobs[0]["dtype_name"])
     if any(j["detail"] == "generate" or j["generate"] for j in jobs):
         raise SystemExit("--stream makes no greedy text: that is one pass over the weights a token")
+    pages_of_their_own()
     hf_model.set_precision(dtype)
     model, weights = skeleton(folder, dtype)
     with torch.no_grad(), contextlib.ExitStack() as files:
