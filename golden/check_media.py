@@ -9,92 +9,27 @@
       pixels, positions, audio frames must be equal bit for bit.  Clips of other
       rates than 16 kHz: mean of the channels, then soxr's Python package, whose
       libsoxr is another build than ours: 2^-20 of the peak (the recipe's 20 bits).
-  check_media.py --write harness/check/data/media
-      makes the test vectors of check_image.c again: PNG files with the SHA-256
-      of the pixels Pillow decodes, digests of torch's resize and of patches.
 
-Versions: transformers 5.20.2, torch 2.13.0, torchvision 0.28.0 (without its
-compiled operators: see below), Pillow, soxr 1.1.0, h5py, numpy.
+Versions: golden/requirements.txt.  Pictures by themselves: check_image.py.
 """
 import argparse
-import hashlib
-import io
 import os
 import struct
 import subprocess
 import sys
 import tempfile
 import warnings
-import zlib
 
+import hf_setup  # noqa: F401  (before torchvision)
 import numpy as np
 import soxr
 import torch
 from PIL import Image
-
-# torchvision has no CPU build for this torch; its Python half is enough once
-# the two operators that it wants to wrap on import are known by name.
-LIBRARY = torch.library.Library("torchvision", "DEF")
-for operator in ("nms", "qnms"):
-    LIBRARY.define(operator + "(Tensor a, Tensor b, float c) -> Tensor")
-from torchvision.transforms.v2 import functional as tvF  # noqa: E402
-from transformers import AutoProcessor  # noqa: E402
-from transformers.models.gemma4_unified.image_processing_gemma4_unified import (  # noqa: E402
-    Gemma4UnifiedImageProcessor)
-from transformers.video_utils import VideoMetadata  # noqa: E402
+from image_files import random_png
+from transformers import AutoProcessor
+from transformers.video_utils import VideoMetadata
 
 warnings.simplefilter("ignore")
-CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}   # of a PNG colour type
-DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
-         (0, 1, 1, 2))
-
-
-def chunk(name, data):
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
-def pack_rows(samples, depth):
-    """Rows of [h][w][channels] samples, each behind filter type 0."""
-    out = b""
-    for row in samples:
-        flat = row.reshape(-1)
-        if depth == 16:
-            data = flat.astype(">u2").tobytes()
-        elif depth == 8:
-            data = flat.astype(np.uint8).tobytes()
-        else:
-            bits = "".join(format(int(v), f"0{depth}b") for v in flat)
-            bits += "0" * (-len(bits) % 8)
-            data = int(bits, 2).to_bytes(len(bits) // 8, "big")
-        out += b"\0" + data
-    return out
-
-
-def make_png(rng, width, height, color, depth, interlaced, transparent):
-    """A random PNG of any mode: Pillow cannot write most of them."""
-    samples = rng.integers(0, 1 << depth, (height, width, CHANNELS[color]))
-    if color == 0 and depth == 16:   # Pillow clips at 255: keep some below
-        samples = np.where(rng.random(samples.shape) < 0.5, samples, samples >> 8)
-    passes = ADAM7 if interlaced else ((0, 0, 1, 1),)
-    raw = b""
-    for x, y, dx, dy in passes:
-        part = samples[y::dy, x::dx]
-        raw += pack_rows(part, depth) if part.size else b""
-    out = b"\x89PNG\r\n\x1a\n"
-    out += chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, interlaced))
-    if color == 3:
-        out += chunk(b"PLTE", rng.integers(0, 256, 3 << depth, dtype=np.uint8).tobytes())
-    keys = {0: struct.pack(">H", 1), 2: struct.pack(">3H", 1, 2, 3), 3: b"\x10\x80"}
-    if transparent and color in keys:
-        out += chunk(b"tRNS", keys[color])
-    return out + chunk(b"IDAT", zlib.compress(raw, 9)) + chunk(b"IEND", b"")
-
-
-def random_png(rng, width, height):
-    color = int(rng.choice(list(DEPTHS)))
-    return make_png(rng, width, height, color, int(rng.choice(DEPTHS[color])),
-                    int(rng.integers(2)), int(rng.integers(2)))
 
 
 def make_wav(rng, samples, rate):
@@ -119,68 +54,6 @@ def make_wav(rng, samples, rate):
 
 
 # ---------------------------------------------------------------- the vectors
-
-def noise(width, height, seed):
-    """check_image.c's test picture: SplitMix64's finaliser of a counter."""
-    z = np.arange(width * height * 3, dtype=np.uint64) + (np.uint64(seed) << np.uint64(32))
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    return (z >> np.uint64(56)).astype(np.uint8).reshape(height, width, 3)
-
-
-def digest(*arrays):
-    h = hashlib.sha256()
-    for a in arrays:
-        h.update(np.ascontiguousarray(a).tobytes())
-    return h.hexdigest()
-
-
-def write_vectors(folder):
-    rng = np.random.default_rng(7)
-    lines = []
-    for color, depths in DEPTHS.items():
-        for depth in depths:
-            for interlaced in (0, 1):
-                name = f"c{color}d{depth}i{interlaced}.png"
-                data = make_png(rng, 13, 11, color, depth, interlaced, interlaced)
-                with open(os.path.join(folder, name), "wb") as f:
-                    f.write(data)
-                rgb = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-                lines.append(f"{name} {rgb.shape[1]} {rgb.shape[0]} {digest(rgb)}")
-    save(folder, "png.txt", lines)
-    lines = []
-    sizes = ((331, 200, 480, 288), (331, 200, 331, 48), (331, 200, 96, 200), (7, 5, 48, 96),
-             (1, 1, 48, 48), (1000, 3, 48, 3), (3, 2000, 3, 48), (48, 97, 96, 48),
-             (5000, 1, 3360, 48), (1, 5000, 48, 3360), (255, 257, 256, 256), (640, 480, 912, 672))
-    for seed, (w, h, ow, oh) in enumerate(sizes):
-        image = torch.from_numpy(noise(w, h, seed)).permute(2, 0, 1)
-        out = tvF.resize(image, [oh, ow], interpolation=tvF.InterpolationMode.BICUBIC,
-                         antialias=True)
-        lines.append(f"{w} {h} {ow} {oh} {seed} {digest(out.permute(1, 2, 0).numpy())}")
-    save(folder, "resize.txt", lines)
-    lines = []
-    cases = ((331, 200, 70, 0), (150, 517, 140, 0), (1, 1, 280, 0), (5000, 1, 560, 0),
-             (1, 5000, 1120, 0), (672, 480, 140, 1), (99, 77, 70, 2), (47, 49, 70, 1))
-    for seed, (w, h, budget, normalize) in enumerate(cases):
-        kwargs = {}
-        if normalize:
-            kwargs = {"do_normalize": True, "image_mean": [0.0, 0.25, 0.5][:3],
-                      "image_std": [1.0, 0.5, 0.3]}
-        if normalize == 1:
-            kwargs.update(image_mean=[0.0] * 3, image_std=[1.0] * 3)
-        result = Gemma4UnifiedImageProcessor(max_soft_tokens=budget, **kwargs)(
-            [Image.fromarray(noise(w, h, seed))], return_tensors="np")
-        sum_ = digest(result["pixel_values"].astype(np.float32),
-                      result["image_position_ids"].astype(np.int32))
-        lines.append(f"{w} {h} {budget} {normalize} {seed} {sum_}")
-    save(folder, "patches.txt", lines)
-
-
-def save(folder, name, lines):
-    with open(os.path.join(folder, name), "w") as f:
-        f.write("\n".join(lines) + "\n")
-
 
 # ------------------------------------------------------------- random prompts
 
@@ -328,17 +201,11 @@ def run_cases(args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", metavar="FOLDER")
     parser.add_argument("--program", default="build/gemma4")
-    parser.add_argument("--model")
+    parser.add_argument("--model", required=True)
     parser.add_argument("--cases", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    if args.write:
-        write_vectors(args.write)
-        return 0
-    if not args.model:
-        parser.error("--model or --write is needed")
     return run_cases(args)
 
 
