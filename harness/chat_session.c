@@ -41,9 +41,8 @@ static void choose_plan(const g4_chat_session *s, g4_engine_plan *plan)
         block = max64(o->image_tokens ? o->image_tokens : s->proc.image.max_soft_tokens,
                       s->proc.video.max_soft_tokens);
     plan->ctx = o->ctx > 0 ? o->ctx : G4_CHAT_CONTEXT;
-    plan->rows = s->chunk + block;
-    plan->rows = max64(plan->rows, min64(s->opt.max_tokens, MOST_ROWS_BACK) + SLACK + draft_rows);
-    plan->rows = max64(min64(plan->rows, plan->ctx), draft_rows);
+    plan->rows = max64(min64(s->chunk + block, plan->ctx), draft_rows);
+    plan->back = min64(s->opt.max_tokens, MOST_ROWS_BACK) + SLACK + draft_rows;
     plan->logit_rows = draft_rows;
 }
 
@@ -315,7 +314,7 @@ static int64_t reusable(const g4_chat_session *s, const g4_prompt *p, const g4_s
     while (keep > 0 && (in_image(p, keep) || in_image(&s->prompt, keep))) keep--;
     /* A ring has lost what lies further back than it was planned for. */
     int ring = g4_cache_slots(&s->rt.model->config, plan, G4_SLIDING) < plan->ctx;
-    return ring && s->written - keep > plan->rows ? 0 : keep;
+    return ring && s->written - keep > g4_plan_back(plan) ? 0 : keep;
 }
 
 static void adopt(g4_chat_session *s, const g4_prompt *p, g4_arena *arena, g4_soft *soft)

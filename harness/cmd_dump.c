@@ -263,7 +263,7 @@ static g4_status open_engine(dump *d, int64_t behind, int64_t max_draft)
     G4_TRY(g4_asked_mask(&plan.mask, d->o, d->asked.golden, d->err));
     plan.rows = g4_chunk_rows(p->types, p->n, d->o->chunk);
     if (plan.rows < max_draft + 1) plan.rows = max_draft + 1;
-    if (plan.rows < behind) plan.rows = behind;   /* rewinding to the prompt: see verify.c */
+    plan.back = behind;   /* the second text begins behind the prompt again */
     plan.logit_rows = plan.rows < TILE ? plan.rows : TILE;
     plan.ctx = p->n + behind + max_draft + 1;
     if (plan.ctx > G4_MAX_POSITION)

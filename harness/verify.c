@@ -285,8 +285,7 @@ static g4_status open_engine(check *k, const g4_verify_options *o, g4_err *err)
     if (plan.rows < MAX_DRAFT + 1) plan.rows = MAX_DRAFT + 1;
     plan.logit_rows = plan.rows < 64 ? plan.rows : 64;
     plan.ctx = k->prompt.n + behind + MAX_DRAFT + 1;
-    /* rewinding to the prompt needs its window still in the ring */
-    if (behind > plan.rows) plan.rows = behind;
+    plan.back = behind;   /* the second text begins behind the prompt again */
     G4_TRY(g4_engine_open(&k->engine, k->rt->model, &k->rt->ops, k->rt->par, &plan, err));
     G4_TRY(g4_session_open(&k->session, k->engine, err));
     G4_TRY(choose_draft(k, o, &draft, err));

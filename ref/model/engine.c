@@ -22,7 +22,7 @@ static int64_t max64(int64_t a, int64_t b)
 
 int64_t g4_cache_slots(const g4_config *c, const g4_engine_plan *plan, int kind)
 {
-    int64_t ring = c->sliding_window + 1 + plan->rows;
+    int64_t ring = c->sliding_window + 1 + g4_plan_back(plan);
     return kind == G4_FULL || ring > plan->ctx ? plan->ctx : ring;
 }
 

@@ -18,9 +18,16 @@ typedef struct g4_engine_plan {
     int64_t rows;         /* most tokens in one g4_forward, all sequences together */
     int64_t logit_rows;   /* rows of logits computed at once */
     int64_t ctx;          /* most tokens in one session */
+    int64_t back;         /* tokens a rewind may take back, where that is more than rows */
     g4_dtype kv;          /* F32, F16 or Q8_0 */
     g4_mask mask;
 } g4_engine_plan;
+
+/* How far g4_session_rewind may go back: a ring keeps that many tokens more. */
+static inline int64_t g4_plan_back(const g4_engine_plan *p)
+{
+    return p->back > p->rows ? p->back : p->rows;
+}
 
 typedef struct g4_engine {
     const g4_model *model;

@@ -28,7 +28,7 @@ typedef struct g4_item {
 } g4_item;
 
 /* Runs all items and appends them to their sessions.  Preconditions: the rows of
- * all items are at most plan.rows, each session has room (g4_session_room). */
+ * all items are at most plan.rows, each session has room in its ctx. */
 void g4_forward(g4_engine *e, const g4_item *items, int count);
 
 #endif

@@ -21,7 +21,7 @@ g4_status g4_session_open(g4_session **session, const g4_engine *e, g4_err *err)
 void g4_session_close(g4_session *s);
 void g4_session_reset(g4_session *s);
 
-/* Forgets the tokens from n on (rejected drafts).  At most plan.rows back. */
+/* Forgets the tokens from n on (rejected drafts).  At most g4_plan_back. */
 void g4_session_rewind(g4_session *s, int64_t n);
 
 /* Rows that prefilling types [n] in chunks of `chunk` (0: at once) takes in its
