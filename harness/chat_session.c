@@ -145,7 +145,6 @@ void g4_chat_session_reset(g4_chat_session *s)
     while (json_array_size(s->messages) > first) json_array_remove(s->messages, first);
     g4_session_reset(s->session);
     forget_prompt(s);
-    s->written = 0;
     s->turns = 0;
 }
 
@@ -308,13 +307,10 @@ static int in_image(const g4_prompt *p, int64_t i)
 /* How many tokens need no prefill.  At least one does: its logits are wanted. */
 static int64_t reusable(const g4_chat_session *s, const g4_prompt *p, const g4_soft *soft)
 {
-    const g4_engine_plan *plan = &s->engine->plan;
     int64_t keep = 0, most = min64(s->session->n, p->n - 1);
     while (keep < most && same_token(s, keep, p, soft)) keep++;
     while (keep > 0 && (in_image(p, keep) || in_image(&s->prompt, keep))) keep--;
-    /* A ring has lost what lies further back than it was planned for. */
-    int ring = g4_cache_slots(&s->rt.model->config, plan, G4_SLIDING) < plan->ctx;
-    return ring && s->written - keep > g4_plan_back(plan) ? 0 : keep;
+    return g4_session_keeps(s->session, keep) ? keep : 0;
 }
 
 static void adopt(g4_chat_session *s, const g4_prompt *p, g4_arena *arena, g4_soft *soft)
@@ -346,7 +342,6 @@ static g4_status begin_turn(g4_chat_session *s, g4_turn *turn, int *in_thought, 
         turn->kept = reusable(s, &p, &soft);
         if (turn->kept > 0) g4_session_rewind(s->session, turn->kept);
         else g4_session_reset(s->session);
-        if (turn->kept == 0) s->written = 0;
         adopt(s, &p, &arena, &soft);
     }
     g4_arena_free(&arena);
@@ -369,7 +364,6 @@ static g4_status prefill(g4_chat_session *s, g4_err *err)
         int last = end == p->n;
         G4_TRY(g4_prefill(s->engine, s->session, &part, &soft, 0, 1, last ? s->logits : NULL,
                           last ? s->hidden : NULL, err));
-        s->written = max64(s->written, end);
         begin = end;
     }
     return G4_OK;
@@ -410,8 +404,6 @@ static g4_status answer(g4_chat_session *s, g4_reply *reply, g4_turn *turn, g4_e
     double start = now();
     G4_TRY(g4_generate(s->engine, s->session, s->drafter, s->logits, s->hidden, &opt, on_token, &a,
                        &stats, err));
-    int64_t drafted = s->drafter ? opt.max_draft + 1 : 0;
-    s->written = max64(s->written, min64(s->session->n + drafted, s->session->ctx));
     G4_TRY(a.status);
     turn->made = stats.tokens;
     turn->seconds = now() - start;

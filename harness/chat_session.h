@@ -50,7 +50,6 @@ typedef struct g4_chat_session {
     g4_arena prompt_arena;
     g4_soft soft;
     g4_ids made;
-    int64_t written;            /* rows of the cache ever stored since it was empty */
 } g4_chat_session;
 
 /* s is filled with zeros first: g4_chat_session_close is right in any case. */

@@ -4,12 +4,12 @@
  *   output    embeddings, layer                 layer, `output` of the others
  *             outputs, norm, logits   mtp       what a drafter starts from, its steps
  *   generate  greedy text without and with the drafter */
+#include "harness/greedy.h"
 #include "harness/interrupt.h"
 #include "harness/request.h"
 #include "harness/runtime.h"
 #include "kernels_opt/cpu.h"
 #include "ref/dtype/dtype.h"
-#include "ref/model/generate.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -35,8 +35,9 @@ typedef struct dump {
 } dump;
 
 /* Ends the process if Ctrl-C was pressed, the temporary file removed. */
-static void let_end(dump *d)
+static void let_end(void *ctx)
 {
+    dump *d = ctx;
     if (!g4_interrupt_pending()) return;
     g4_golden_abort(d->w);
     d->w = NULL;
@@ -173,16 +174,10 @@ static g4_status put_row(dump *d, const char *path, int64_t n, const float *row)
     return g4_golden_write(d->w, path, G4_GOLDEN_F32, 1, &n, row, d->err);
 }
 
-static g4_sampler greedy(const dump *d)
-{
-    const g4_generation *g = &d->rt.model->generation;
-    return (g4_sampler){ .suppress = g->suppress, .suppress_count = g->suppress_count };
-}
-
 static g4_status put_drafts(dump *d, int64_t steps)
 {
     const g4_config *c = &d->rt.model->config;
-    g4_sampler s = greedy(d);
+    g4_sampler s = g4_greedy(d->rt.model);
     int32_t last = g4_argmax(&s, d->logits, c->vocab_size), ids[G4_MAX_DRAFT];
     int32_t position = d->session->next_position;
     G4_TRY(put_ids(d, "inputs/next_token", 0, 1, &last));
@@ -201,31 +196,17 @@ static g4_status put_drafts(dump *d, int64_t steps)
     return put_ids(d, "inputs/drafted", 1, steps, ids);
 }
 
-typedef struct text {
-    dump *d;
-    int32_t *ids;
-    int64_t n;
-} text;
-
-static int keep(void *ctx, int32_t id)
-{
-    text *t = ctx;
-    let_end(t->d);
-    t->ids[t->n++] = id;
-    return 0;
-}
-
 static g4_status put_text(dump *d, const char *path, g4_drafter *drafter, int64_t tokens,
                           int64_t max_draft)
 {
-    text t = { d, g4_arena_alloc(&d->arena, (size_t)tokens, sizeof(int32_t)), 0 };
-    g4_generate_stats stats;
-    g4_generate_options o = { .sampler = greedy(d), .max_tokens = tokens, .max_draft = max_draft };
-    if (!t.ids) return g4_nomem(d->err, path);
-    g4_session_rewind(d->session, d->asked.prompt.n);
-    G4_TRY(g4_generate(d->engine, d->session, drafter, d->logits, d->hidden, &o, keep, &t, &stats,
-                       d->err));
-    return put_ids(d, path, 1, t.n, t.ids);
+    int64_t n;
+    int32_t *ids = g4_arena_alloc(&d->arena, (size_t)tokens, sizeof *ids);
+    g4_greedy_run r = { .engine = d->engine, .session = d->session, .drafter = drafter,
+                        .logits = d->logits, .hidden = d->hidden, .prompt = d->asked.prompt.n,
+                        .tokens = tokens, .max_draft = max_draft, .each = let_end, .ctx = d };
+    if (!ids) return g4_nomem(d->err, path);
+    G4_TRY(g4_greedy_text(&r, ids, &n, d->err));
+    return put_ids(d, path, 1, n, ids);
 }
 
 /* ---- one file ---- */

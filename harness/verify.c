@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "harness/verify.h"
 
-#include "ref/model/generate.h"
+#include "harness/greedy.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -139,12 +139,6 @@ static g4_status compare_mask(check *k, const char *path, int kind)
     return s;
 }
 
-static g4_sampler greedy(const check *k)
-{
-    const g4_generation *g = &k->rt->model->generation;
-    return (g4_sampler){ .suppress = g->suppress, .suppress_count = g->suppress_count };
-}
-
 /* The golden's own hidden state that goes into draft step `step`. */
 static g4_status golden_hidden(check *k, int64_t step, float *hidden)
 {
@@ -169,7 +163,7 @@ static g4_status golden_hidden(check *k, int64_t step, float *hidden)
 /* Drafts n tokens freely, watched by nobody. */
 static void draft_freely(check *k, int32_t last, int32_t *ids, int64_t n)
 {
-    g4_sampler s = greedy(k);
+    g4_sampler s = g4_greedy(k->rt->model);
     g4_draft_begin(k->drafter, k->hidden);
     for (int64_t i = 0; i < n; i++) {
         g4_draft_step(k->drafter, k->session, last, i);
@@ -182,7 +176,7 @@ static g4_status draft_steps(check *k, const g4_tap *tap)
     const g4_config *c = &k->rt->model->config;
     int32_t *want, *ids, position = k->session->next_position;
     int64_t n, D = c->hidden_size;
-    g4_sampler s = greedy(k);
+    g4_sampler s = g4_greedy(k->rt->model);
     int32_t last = g4_argmax(&s, k->logits, c->vocab_size);
     G4_TRY(compare_ids(k, "inputs/next_token", 1, &last));
     G4_TRY(compare_ids(k, "inputs/position_id", 1, &position));
@@ -212,33 +206,20 @@ static g4_status draft_steps(check *k, const g4_tap *tap)
     return k->status;
 }
 
-typedef struct text {
-    int32_t *ids;
-    int64_t n;
-} text;
-
-static int keep(void *ctx, int32_t id)
-{
-    text *t = ctx;
-    t->ids[t->n++] = id;
-    return 0;
-}
-
 /* Greedy text as long as the golden's, from the prefilled session. */
 static g4_status greedy_text(check *k, const char *path, g4_drafter *d)
 {
-    int32_t *want;
-    text t = { NULL, 0 };
-    g4_generate_stats stats;
-    g4_generate_options o = { .sampler = greedy(k), .max_draft = MAX_DRAFT };
+    int32_t *want, *ids;
+    int64_t n;
+    g4_greedy_run r = { .engine = k->engine, .session = k->session, .drafter = d,
+                        .logits = k->logits, .hidden = k->hidden, .prompt = k->prompt.n,
+                        .max_draft = MAX_DRAFT };
     if (!g4_golden_find(k->golden, path)) return G4_OK;
-    G4_TRY(g4_golden_ids(k->golden, path, &k->arena, &want, &o.max_tokens, k->err));
-    t.ids = g4_arena_alloc(&k->arena, (size_t)o.max_tokens, sizeof *t.ids);
-    if (!t.ids) return g4_nomem(k->err, path);
-    g4_session_rewind(k->session, k->prompt.n);
-    G4_TRY(g4_generate(k->engine, k->session, d, k->logits, k->hidden, &o, keep, &t, &stats,
-                       k->err));
-    return compare_ids(k, path, t.n, t.ids);
+    G4_TRY(g4_golden_ids(k->golden, path, &k->arena, &want, &r.tokens, k->err));
+    ids = g4_arena_alloc(&k->arena, (size_t)r.tokens, sizeof *ids);
+    if (!ids) return g4_nomem(k->err, path);
+    G4_TRY(g4_greedy_text(&r, ids, &n, k->err));
+    return compare_ids(k, path, n, ids);
 }
 
 /* ---- one file ---- */

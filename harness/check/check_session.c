@@ -259,7 +259,10 @@ START_TEST(rewinds_by_plan_rows)   /* _i: the cache in F32, F16 (36 values are n
     }
     feed(e, again, 7, again->n, N, b);
     ck_assert_mem_eq(a, b, (size_t)V * sizeof *a);
+    ck_assert(g4_session_keeps(again, N - ROWS) && !g4_session_keeps(again, N - ROWS - 1));
     g4_session_rewind(again, N - ROWS);
+    ck_assert(!g4_session_keeps(again, N - ROWS - 1));   /* two short ones are no long one */
+    ck_assert(g4_session_keeps(again, 0));               /* nothing is always there */
     size_t floats = 2 * (size_t)(W + 1) * (size_t)once->kv[0].width;
     float *x = calloc(floats, sizeof *x), *y = calloc(floats, sizeof *y);
     ck_assert(x && y);

@@ -2,8 +2,8 @@
  * generate --chat: the talk in a terminal, driven through a pseudo-terminal, and
  * the answer taken apart.  Standard output goes to a file where answers are
  * compared; what a terminal would show (prompt, notes) comes from the pty. */
+#include "harness/check/program.h"
 #include "harness/check/suite.h"
-#include "harness/check/tempdir.h"
 #include "harness/reply.h"
 
 #include <check.h>
@@ -21,7 +21,7 @@
 
 Suite *check_terminal(void);
 
-enum { MAX_WORDS = 48, SHOWN = 1 << 22, CANNOT_EXEC = 126, PATIENCE = 60000 };
+enum { SHOWN = 1 << 22, PATIENCE = 60000 };
 
 static char dir[TEMPDIR_MAX], answers[TEMPDIR_MAX], saved[TEMPDIR_MAX];
 static int runnable;
@@ -34,42 +34,18 @@ static struct {
     size_t len, from;      /* from: where the last command's part begins */
 } t;
 
-static const char *program(void)
-{
-    static char path[4096];
-    const char *given = getenv("G4_BIN");
-    if (given && *given) return given;
-    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 16);
-    ck_assert_int_gt(n, 0);
-    path[n] = 0;
-    strcpy(strrchr(path, '/') + 1, "gemma4");
-    if (access(path, X_OK) != 0) ck_abort_msg("%s is not built (make, or set G4_BIN)", path);
-    return path;
-}
-
-/* Splits words at blanks, in place, behind the program's name. */
 static void split(char **argv, char *words)
 {
-    int n = 1;
-    argv[0] = (char *)(uintptr_t)program();
-    for (char *w = strtok(words, " "); w; w = strtok(NULL, " ")) {
-        ck_assert_int_lt(n, MAX_WORDS - 1);
-        argv[n++] = w;
-    }
-    argv[n] = NULL;
-}
-
-static int finish(pid_t pid)
-{
-    int status;
-    while (waitpid(pid, &status, 0) < 0) ck_assert_int_eq(errno, EINTR);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+    static char space[PROGRAM_WORDS][TEMPDIR_MAX];
+    const program_place none = { NULL, NULL };
+    program_split(words, &none, argv, space);
+    argv[0] = (char *)(uintptr_t)program_path();
 }
 
 /* Runs gemma4 to its end, standard input from a file or nothing, output to a file. */
 static int run(const char *command, const char *in, const char *out)
 {
-    char words[2048], *argv[MAX_WORDS];
+    char words[2048], *argv[PROGRAM_WORDS];
     ck_assert_uint_lt(strlen(command), sizeof words);
     strcpy(words, command);
     split(argv, words);
@@ -80,9 +56,9 @@ static int run(const char *command, const char *in, const char *out)
         dup2(open(out, O_WRONLY | O_CREAT | O_TRUNC, 0666), 1);
         dup2(open("/dev/null", O_WRONLY), 2);
         execv(argv[0], argv);
-        _exit(CANNOT_EXEC);
+        _exit(PROGRAM_CANNOT_EXEC);
     }
-    return finish(pid);
+    return program_finish(pid);
 }
 
 static char *slurp(const char *path, size_t *len)
@@ -149,13 +125,13 @@ static int end(void)
     while (show(PATIENCE)) continue;
     close(t.fd);
     free(t.shown);
-    return finish(t.pid);
+    return program_finish(t.pid);
 }
 
 /* Starts a talk; out NULL: standard output is the terminal, too. */
 static void begin(const char *model, const char *options, const char *out)
 {
-    char words[2048], *argv[MAX_WORDS];
+    char words[2048], *argv[PROGRAM_WORDS];
     ck_assert_int_lt(snprintf(words, sizeof words, "generate --model %s --chat - %s", model,
                               options), (int)sizeof words);
     split(argv, words);
@@ -169,7 +145,7 @@ static void begin(const char *model, const char *options, const char *out)
         unsetenv("NO_COLOR");
         if (out) dup2(open(out, O_WRONLY | O_CREAT | O_TRUNC, 0666), 1);
         execv(argv[0], argv);
-        _exit(CANNOT_EXEC);
+        _exit(PROGRAM_CANNOT_EXEC);
     }
     wait_for("> ");
 }
@@ -187,7 +163,7 @@ static void setup(void)
     tempdir_make(dir);
     tempdir_path(answers, dir, "answers");
     tempdir_path(saved, dir, "saved.json");
-    runnable = run("help", NULL, answers) != CANNOT_EXEC;
+    runnable = run("help", NULL, answers) != PROGRAM_CANNOT_EXEC;
     if (!runnable) check_skip("terminal", "this machine cannot execute gemma4");
 }
 
@@ -429,7 +405,7 @@ START_TEST(end_of_input)
     begin("golden/tiny/small/model", "--temperature 0 --max-tokens 5", answers);
     close(t.fd);   /* the terminal goes away: SIGHUP */
     free(t.shown);
-    ck_assert_int_eq(finish(t.pid), 1000 + SIGHUP);
+    ck_assert_int_eq(program_finish(t.pid), 1000 + SIGHUP);
 }
 END_TEST
 
@@ -488,7 +464,7 @@ START_TEST(options)
     };
     if (!runnable) return;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        char words[1024], *argv[MAX_WORDS];
+        char words[1024], *argv[PROGRAM_WORDS];
         snprintf(words, sizeof words, "generate --model golden/tiny/small/model --chat - %s",
                  rows[i].more);
         split(argv, words);
@@ -497,7 +473,7 @@ START_TEST(options)
         t.pid = forkpty(&t.fd, NULL, NULL, NULL);
         if (t.pid == 0) {
             execv(argv[0], argv);
-            _exit(CANNOT_EXEC);
+            _exit(PROGRAM_CANNOT_EXEC);
         }
         wait_for(rows[i].says);
         ck_assert_int_eq(end(), 2);

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const char *program(void)
+const char *program_path(void)
 {
     static char path[4096];
     const char *given = getenv("G4_BIN");
@@ -31,7 +31,7 @@ static const char *program(void)
 
 pid_t program_start(char **argv, int out, int err, rlim_t file_limit)
 {
-    const char *path = program();
+    const char *path = program_path();
     argv[0] = (char *)(uintptr_t)path;
     pid_t pid = fork();
     ck_assert_int_ge(pid, 0);

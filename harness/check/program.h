@@ -22,6 +22,9 @@ typedef struct program_place {
     const char *mark, *path;  /* mark NULL ends a list */
 } program_place;
 
+/* The program under test; aborts the test if there is none. */
+const char *program_path(void);
+
 /* "info --model %m" into argv[1 ..]; argv[0] is free for program_start.  line is cut
  * at its blanks; a word "~" is empty.  space keeps the words with a place. */
 int program_split(char *line, const program_place *places, char *argv[PROGRAM_WORDS],

@@ -14,6 +14,8 @@ g4_status g4_session_open(g4_session **session, const g4_engine *e, g4_err *err)
     if (!s) return g4_nomem(err, "session");
     s->model = e->model;
     s->ctx = e->plan.ctx;
+    int wraps = g4_cache_slots(c, &e->plan, G4_SLIDING) < s->ctx;
+    s->back = wraps ? g4_plan_back(&e->plan) : s->ctx;
     s->kv = g4_arena_alloc(&s->arena, (size_t)c->num_hidden_layers, sizeof *s->kv);
     g4_status st = s->kv ? G4_OK : g4_nomem(err, "session");
     for (int64_t l = 0; st == G4_OK && l < c->num_hidden_layers; l++) {
@@ -40,11 +42,23 @@ void g4_session_reset(g4_session *s)
 {
     s->n = 0;
     s->next_position = 0;
+    s->written = 0;
+}
+
+static int64_t rows_stored(const g4_session *s)
+{
+    return s->n > s->written ? s->n : s->written;
+}
+
+int g4_session_keeps(const g4_session *s, int64_t n)
+{
+    return n == 0 || rows_stored(s) - n <= s->back;
 }
 
 void g4_session_rewind(g4_session *s, int64_t n)
 {
-    assert(n >= 0 && n <= s->n);
+    assert(n >= 0 && n <= s->n && g4_session_keeps(s, n));
+    s->written = n ? rows_stored(s) : 0;
     s->next_position -= (int32_t)(s->n - n);
     s->n = n;
 }

@@ -13,6 +13,8 @@ typedef struct g4_session {
     int64_t n;              /* tokens in the cache */
     int32_t next_position;  /* RoPE position of the next token */
     int64_t ctx;
+    int64_t written;        /* rows ever stored since it was empty, as of the last rewind */
+    int64_t back;           /* how far behind those a ring still has all that is seen */
     g4_kv *kv;              /* [L] */
     g4_arena arena;
 } g4_session;
@@ -21,8 +23,10 @@ g4_status g4_session_open(g4_session **session, const g4_engine *e, g4_err *err)
 void g4_session_close(g4_session *s);
 void g4_session_reset(g4_session *s);
 
-/* Forgets the tokens from n on (rejected drafts).  At most g4_plan_back. */
+/* Forgets the tokens from n on (rejected drafts), where g4_session_keeps(s, n): rings
+ * lose what lies more than g4_plan_back behind the last row that was ever stored. */
 void g4_session_rewind(g4_session *s, int64_t n);
+int g4_session_keeps(const g4_session *s, int64_t n);
 
 /* Rows that prefilling types [n] in chunks of `chunk` (0: at once) takes in its
  * longest call: a chunk that would split an image block is extended to its end. */
