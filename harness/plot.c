@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "harness/plot.h"
 
+#include "harness/interrupt.h"
 #include "ref/base/map.h"
 #include "ref/model/tap.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 enum { MAX_NAME = 1024, MAX_LABELS = 24 };   /* of a path; of layers on the axis */
+enum { TABLE, SCRIPT, PICTURE, FILES };       /* in the order in which they take their places */
 
 /* Where a dataset stands in the picture.  Trunk: embeddings 0, layer l's output
  * l + 1, its modules between l and l + 1; then norm and logits.  Draft step s:
@@ -24,6 +28,20 @@ typedef struct place {
     char tic[16];
 } place;
 
+/* Asked before any work is done: a comparison may take minutes. */
+static int installed(const char *program)
+{
+    char path[PATH_MAX];
+    const char *dir = getenv("PATH");
+    while (dir && *dir) {
+        size_t len = strcspn(dir, ":");
+        int n = snprintf(path, sizeof path, "%.*s%s%s", (int)len, dir, len ? "/" : "./", program);
+        if (n < (int)sizeof path && g4_path_kind(path) == 1 && access(path, X_OK) == 0) return 1;
+        dir += len + (dir[len] == ':');
+    }
+    return 0;
+}
+
 g4_status g4_plot_check(const char *path, g4_err *err)
 {
     size_t len = strlen(path);
@@ -33,6 +51,9 @@ g4_status g4_plot_check(const char *path, g4_err *err)
         if ((unsigned char)path[i] < 0x20) ok = 0;   /* would end a line of the script */
     if (!ok)
         return g4_fail(err, G4_EINPUT, "%s: --plot needs a file name ending in .svg or .png", path);
+    if (!installed("gnuplot"))
+        return g4_fail(err, G4_EINPUT, "%s: --plot needs gnuplot, which is not installed (Debian: "
+                       "gnuplot-nox)", path);
     return G4_OK;
 }
 
@@ -130,26 +151,25 @@ static g4_status put_row(g4_out *f, const g4_compare_row *r, const place *p, g4_
                          r->held);
 }
 
-static g4_status write_table(const g4_compare *c, const char *path, size_t *rows, g4_err *err)
+static g4_status write_table(const g4_compare *c, g4_out *f, g4_err *err)
 {
-    g4_out f;
     place p;
+    size_t rows = 0;
     int64_t layers = count_layers(c);
-    G4_TRY(g4_out_open(&f, path, err));
-    g4_status s = g4_out_printf(&f, err, "depth,kind,tic,dataset,max_abs,relative_l2,cosine,"
-                                "bound,theirs,finite,held\n");
-    *rows = 0;
+    G4_TRY(g4_out_printf(f, err, "depth,kind,tic,dataset,max_abs,relative_l2,cosine,"
+                         "bound,theirs,finite,held\n"));
     for (int output = 1; output >= 0; output--)   /* outputs first: they are joined by a line */
-        for (size_t i = 0; s == G4_OK && i < g4_compare_count(c); i++) {
+        for (size_t i = 0; i < g4_compare_count(c); i++) {
             const g4_compare_row *r = g4_compare_at(c, i);
             if (!r->compared || !place_of(r->set, layers, &p)) continue;
             if ((strcmp(p.kind, "output") == 0) != output) continue;
-            s = put_row(&f, r, &p, err);
-            ++*rows;
+            G4_TRY(put_row(f, r, &p, err));
+            rows++;
         }
-    if (s == G4_OK && *rows > 0) s = g4_out_commit(&f, err);
-    g4_out_abort(&f);
-    return s;
+    if (rows == 0)
+        return g4_fail(err, G4_EINPUT, "%s: no activations were compared, nothing to draw",
+                       f->path);
+    return g4_out_finish(f, err);
 }
 
 /* ---- the script ---- */
@@ -183,39 +203,47 @@ static const char *text_or(const g4_golden *g, const char *name)
     return t ? t : "not named";
 }
 
-static g4_status write_script(const g4_compare *c, const char *path, const char *dat,
-                              const char *out, const char *axis, g4_err *err)
+/* The names that stay; while drawing, gnuplot is told those of now. */
+static g4_status write_script(const g4_compare *c, g4_out *f, const char *dat, const char *out,
+                              g4_err *err)
 {
-    g4_out f;
     char head[512];
     const g4_golden *g = g4_compare_golden(c);
     snprintf(head, sizeof head, "error by depth: case %.100s, %.10s, against %.200s",
              text_or(g, "case"), text_or(g, "dtype"), text_or(g, "producer"));
-    G4_TRY(g4_out_open(&f, path, err));
-    g4_status s = g4_out_printf(&f, err, "# Made by gemma4 compare --plot; draw again with: "
-                                "gnuplot this-file\n");
-    if (s == G4_OK) s = put_string(&f, "dat", dat, 1, err);
-    if (s == G4_OK) s = put_string(&f, "if (!exists('out')) out", out, 1, err);
-    if (s == G4_OK) s = put_string(&f, "head", head, 0, err);
-    if (s == G4_OK) s = put_string(&f, "axis", axis, 0, err);
-    if (s == G4_OK) s = g4_out_write(&f, g4_plot_script(), strlen(g4_plot_script()), err);
-    if (s == G4_OK) s = g4_out_commit(&f, err);
-    g4_out_abort(&f);
-    return s;
+    G4_TRY(g4_out_printf(f, err, "# Made by gemma4 compare --plot; draw again with: "
+                         "gnuplot this-file\n"));
+    G4_TRY(put_string(f, "if (!exists('dat')) dat", dat, 1, err));
+    G4_TRY(put_string(f, "if (!exists('out')) out", out, 1, err));
+    G4_TRY(put_string(f, "head", head, 0, err));
+    G4_TRY(put_string(f, "axis", count_layers(c) ? "layer" : "draft step", 0, err));
+    G4_TRY(g4_out_write(f, g4_plot_script(), strlen(g4_plot_script()), err));
+    return g4_out_finish(f, err);
 }
 
-/* Draws into temp.  No shell: names are arguments.  What gnuplot says is not
- * shown; the script is there to be run again. */
-static g4_status run_gnuplot(const char *script, const char *temp, const char *picture,
-                             g4_err *err)
+/* ---- drawing ---- */
+
+typedef struct drawing {
+    g4_out file[FILES];
+    char name[FILES][MAX_NAME];
+    sigset_t before;         /* signals let through; held while there are temporary files */
+} drawing;
+
+/* No shell: names are arguments.  What gnuplot says is not shown: it would name
+ * temporary files. */
+static g4_status run_gnuplot(const drawing *d, g4_err *err)
 {
-    enum { NOT_FOUND = 127, SECONDS = 60 };
-    char set[2 * MAX_NAME], name[MAX_NAME + 4];
+    enum { NOT_STARTED = 127, SECONDS = 60 };
+    char dat[2 * MAX_NAME], out[2 * MAX_NAME], gp[MAX_NAME + 32];
+    const char *picture = d->name[PICTURE], *script = d->file[SCRIPT].temp;
+    char *png = strcmp(picture + strlen(picture) - 4, ".png") == 0 ? "png = 1" : "png = 0";
     int how = 0;
-    snprintf(name, sizeof name, "%s%s", script[0] == '/' ? "" : "./", script);
-    quote(set, sizeof set, "out", temp, 1);
+    snprintf(gp, sizeof gp, "%s%s", script[0] == '/' ? "" : "./", script);
+    quote(dat, sizeof dat, "dat", d->file[TABLE].temp, 1);
+    quote(out, sizeof out, "out", d->file[PICTURE].temp, 1);
     pid_t got, pid = fork();
-    if (pid < 0) return g4_fail(err, G4_EIO, "gnuplot: cannot start: %s", strerror(errno));
+    if (pid < 0)
+        return g4_fail(err, G4_EIO, "%s: cannot start gnuplot: %s", picture, strerror(errno));
     if (pid == 0) {
         int null = open("/dev/null", O_RDWR);
         if (null >= 0) {
@@ -223,36 +251,81 @@ static g4_status run_gnuplot(const char *script, const char *temp, const char *p
             dup2(null, STDOUT_FILENO);
             dup2(null, STDERR_FILENO);
         }
+        g4_interrupt_release(&d->before);
         alarm(SECONDS);
-        execlp("gnuplot", "gnuplot", "-e", set, name, (char *)NULL);
-        _exit(NOT_FOUND);
+        execlp("gnuplot", "gnuplot", "-e", dat, "-e", out, "-e", png, gp, (char *)NULL);
+        _exit(NOT_STARTED);
     }
     do got = waitpid(pid, &how, 0);
     while (got < 0 && errno == EINTR);
     if (got == pid && WIFEXITED(how) && WEXITSTATUS(how) == 0) return G4_OK;
-    if (got == pid && WIFEXITED(how) && WEXITSTATUS(how) == NOT_FOUND)
-        return g4_fail(err, G4_EINPUT, "%s: gnuplot is not installed (Debian: gnuplot-nox); its "
-                       "script and table are written", picture);
-    return g4_fail(err, G4_EINPUT, "%s: gnuplot failed; run `gnuplot %s` to see why", picture,
-                   script);
+    if (got == pid && WIFEXITED(how))
+        return g4_fail(err, G4_EINPUT, "%s: gnuplot failed (exit %d)", picture, WEXITSTATUS(how));
+    return g4_fail(err, G4_EINPUT, "%s: gnuplot was ended by signal %d", picture,
+                   got == pid ? WTERMSIG(how) : 0);
+}
+
+/* gnuplot does not look whether its writes succeed: a full disk gives a piece.
+ * The last chunk of PNG, CRC included, or the last line of gnuplot's SVG. */
+static g4_status whole_picture(const drawing *d, g4_err *err)
+{
+    enum { LONGEST = 16 };   /* blank lines may follow */
+    static const char *const ends[] = { "IEND\xae\x42\x60\x82", "</svg>" };
+    char tail[LONGEST];
+    struct stat st;
+    int fd = d->file[PICTURE].fd, whole = 0;
+    ssize_t got;
+    if (fstat(fd, &st) != 0)
+        return g4_fail(err, G4_EIO, "%s: cannot stat: %s", d->name[PICTURE], strerror(errno));
+    off_t at = st.st_size < LONGEST ? 0 : st.st_size - LONGEST;
+    do got = pread(fd, tail, sizeof tail, at);
+    while (got < 0 && errno == EINTR);
+    while (got > 0 && tail[got - 1] == '\n') got--;
+    for (int i = 0; i < 2; i++) {
+        ssize_t n = (ssize_t)strlen(ends[i]);
+        whole |= got >= n && memcmp(tail + got - n, ends[i], (size_t)n) == 0;
+    }
+    if (whole) return G4_OK;
+    return g4_fail(err, G4_EIO, "%s: gnuplot wrote only a part of it", d->name[PICTURE]);
+}
+
+/* Last come the renames, which hardly fail once all else has succeeded; should one,
+ * then files that were not there before go again. */
+static g4_status commit(drawing *d, g4_err *err)
+{
+    int fresh[FILES];
+    g4_status s = g4_out_finish(&d->file[PICTURE], err);
+    for (int i = 0; s == G4_OK && i < FILES; i++) {
+        fresh[i] = g4_path_kind(d->name[i]) == 0;
+        s = g4_out_commit(&d->file[i], err);
+        if (s == G4_OK) continue;
+        for (int k = 0; k < i; k++)
+            if (fresh[k]) unlink(d->name[k]);
+    }
+    return s;
+}
+
+static g4_status draw(const g4_compare *c, drawing *d, g4_err *err)
+{
+    for (int i = 0; i < FILES; i++) G4_TRY(g4_out_open(&d->file[i], d->name[i], err));
+    G4_TRY(write_table(c, &d->file[TABLE], err));
+    G4_TRY(write_script(c, &d->file[SCRIPT], d->name[TABLE], d->name[PICTURE], err));
+    G4_TRY(run_gnuplot(d, err));
+    G4_TRY(whole_picture(d, err));
+    return commit(d, err);
 }
 
 g4_status g4_plot_compare(const g4_compare *c, const char *path, g4_err *err)
 {
-    char dat[MAX_NAME], gp[MAX_NAME], temp[MAX_NAME];
-    size_t rows;
+    static const char *const kinds[FILES] = { ".dat", ".gp", "" };
+    drawing d = { .file = { G4_OUT_NONE, G4_OUT_NONE, G4_OUT_NONE } };
     G4_TRY(g4_plot_check(path, err));
-    int stem = (int)strlen(path) - 4;
-    snprintf(dat, sizeof dat, "%.*s.dat", stem, path);
-    snprintf(gp, sizeof gp, "%.*s.gp", stem, path);
-    /* its own name for each run: two at once, or a user's F.tmp.svg, stay apart */
-    snprintf(temp, sizeof temp, "%.*s.%ld.tmp%s", stem, path, (long)getpid(), path + stem);
-    G4_TRY(write_table(c, dat, &rows, err));
-    if (rows == 0)
-        return g4_fail(err, G4_EINPUT, "%s: no activations were compared, nothing to draw", path);
-    G4_TRY(write_script(c, gp, dat, path, count_layers(c) ? "layer" : "draft step", err));
-    g4_status s = run_gnuplot(gp, temp, path, err);
-    if (s == G4_OK) s = g4_file_replace(temp, path, err);
-    if (s != G4_OK) unlink(temp);
+    int len = (int)strlen(path);
+    for (int i = 0; i < FILES; i++)
+        snprintf(d.name[i], MAX_NAME, "%.*s%s", i == PICTURE ? len : len - 4, path, kinds[i]);
+    g4_interrupt_hold(&d.before);
+    g4_status s = draw(c, &d, err);
+    for (int i = 0; i < FILES; i++) g4_out_abort(&d.file[i]);
+    g4_interrupt_release(&d.before);
     return s;
 }

@@ -6,10 +6,11 @@
 
 #include "harness/compare.h"
 
-/* A name ending in .svg or .png that can be given to gnuplot. */
+/* A name ending in .svg or .png that can be given to gnuplot, and a gnuplot. */
 g4_status g4_plot_check(const char *path, g4_err *err);
 
-/* Writes F.svg, and F.gp and F.dat from which it was drawn. */
+/* Writes F.svg, and F.gp and F.dat from which it was drawn; or, if anything
+ * fails, none of them: old ones stay. */
 g4_status g4_plot_compare(const g4_compare *c, const char *path, g4_err *err);
 
 /* The script below its settings; notebooks_data/plots/error_by_depth.gp ends in it. */

@@ -7,7 +7,8 @@
 const char *g4_plot_script(void)
 {
     return
-        "png = strlen(out) > 4 && substr(out, strlen(out) - 3, strlen(out)) eq '.png'\n"
+        "if (!exists('png')) \\\n"
+        "    png = strlen(out) > 4 && substr(out, strlen(out) - 3, strlen(out)) eq '.png'\n"
         "if (png && strstrt(GPVAL_TERMINALS, 'pngcairo')) \\\n"
         "    set terminal pngcairo size 1100,820 font 'sans,11' enhanced\n"
         "if (png && !strstrt(GPVAL_TERMINALS, 'pngcairo')) set terminal png size "

@@ -11,6 +11,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 Suite *check_compare(void);
 
@@ -344,13 +345,76 @@ END_TEST
 
 /* ---- the picture ---- */
 
+/* An empty folder, or one with a gnuplot that runs `script`, instead of $PATH. */
+static void set_path(const char *script)
+{
+    char path[TEMPDIR_MAX];
+    if (script) {
+        tempdir_write(dir, "gnuplot", script, strlen(script));
+        tempdir_path(path, dir, "gnuplot");
+        ck_assert_int_eq(chmod(path, 0755), 0);
+    }
+    ck_assert_int_eq(setenv("PATH", dir, 1), 0);
+}
+
 START_TEST(plots_only_to_names_it_can_give_to_gnuplot)
 {
+    const char *path = getenv("PATH");
+    char *before = strdup(path ? path : "");
+    set_path(NULL);
+    ck_assert_int_eq(g4_plot_check("a.svg", &err), G4_EINPUT);
+    ck_assert_ptr_nonnull(strstr(err.msg, "a.svg: --plot needs gnuplot, which is not installed"));
+    set_path("#!/bin/sh\n");
     ck_assert_int_eq(g4_plot_check("a.svg", &err), G4_OK);
     ck_assert_int_eq(g4_plot_check("x/y.png", &err), G4_OK);
     ck_assert_int_eq(g4_plot_check("a.pdf", &err), G4_EINPUT);
     ck_assert_int_eq(g4_plot_check(".svg", &err), G4_EINPUT);
     ck_assert_int_eq(g4_plot_check("a\nset output 'b'.svg", &err), G4_EINPUT);
+    ck_assert_int_eq(setenv("PATH", before, 1), 0);
+    free(before);
+}
+END_TEST
+
+/* A gnuplot that fails, dies, or writes half a picture: the old files, nothing else. */
+START_TEST(keeps_old_pictures_when_drawing_fails)
+{
+    static const struct {
+        const char *script, *says;
+    } bad[] = {
+        { "#!/bin/sh\nexit 3\n", "p.svg: gnuplot failed (exit 3)" },
+        { "#!/bin/sh\nkill -9 $$\n", "p.svg: gnuplot was ended by signal 9" },
+        { "#!/bin/sh\nexit 0\n", "p.svg: gnuplot wrote only a part of it" },
+        { "#!/no/such/shell\n", "p.svg: gnuplot failed (exit 127)" },
+    };
+    static const char *const names[] = { "p.svg", "p.gp", "p.dat" };
+    const char *search = getenv("PATH");
+    char picture[TEMPDIR_MAX], path[TEMPDIR_MAX], *before = strdup(search ? search : "");
+    write_in("case.h5", "float32", 0, 0, 0);
+    write_in("out.h5", "float32", 0, 1e-6, 0);
+    g4_compare *c = compare_files("case.h5", "out.h5");
+    tempdir_path(picture, dir, "p.svg");
+    for (int old = 0; old < 2; old++) {
+        for (int i = 0; old && i < 3; i++) tempdir_write(dir, names[i], "older", 6);
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+            set_path(bad[i].script);
+            g4_status s = g4_plot_compare(c, picture, &err);
+            ck_assert_int_eq(setenv("PATH", before, 1), 0);
+            ck_assert_int_ne(s, G4_OK);
+            ck_assert_msg(strstr(err.msg, bad[i].says) != NULL, "%s", err.msg);
+            ck_assert_int_eq(tempdir_count(dir), 3 + 3 * old);   /* goldens, gnuplot */
+        }
+    }
+    for (int i = 0; i < 3; i++) {
+        uint8_t *data;
+        size_t size;
+        tempdir_path(path, dir, names[i]);
+        ck_assert_int_eq(g4_file_read(path, 100, &data, &size, &err), G4_OK);
+        ck_assert_uint_eq(size, 6);
+        ck_assert_mem_eq(data, "older", 6);
+        free(data);
+    }
+    free(before);
+    g4_compare_close(c);
 }
 END_TEST
 
@@ -378,7 +442,7 @@ START_TEST(draws_a_picture)
     g4_compare *c = compare_files("case.h5", "out.h5");
     tempdir_path(path, dir, "|it's `touch x` $(y).svg");
     g4_status s = g4_plot_compare(c, path, &err);
-    ck_assert_msg(s == G4_OK || strstr(err.msg, "gnuplot is not installed"), "%s", err.msg);
+    ck_assert_msg(s == G4_OK || strstr(err.msg, "gnuplot, which is not installed"), "%s", err.msg);
     if (s == G4_OK) {
         ck_assert_int_eq(g4_file_read(path, 1 << 20, &data, &size, &err), G4_OK);
         ck_assert_ptr_nonnull(strstr((char *)data, "<svg"));
@@ -417,6 +481,7 @@ Suite *check_compare(void)
     tcase_add_test(t, plots_only_to_names_it_can_give_to_gnuplot);
     tcase_add_test(t, keeps_one_script);
     tcase_add_test(t, draws_a_picture);
+    tcase_add_test(t, keeps_old_pictures_when_drawing_fails);
     suite_add_tcase(s, t);
     return s;
 }

@@ -7,7 +7,8 @@ if (!exists("out")) out = 'error_by_depth.svg'
 if (!exists("head")) head = dat
 if (!exists("axis")) axis = 'layer'
 
-png = strlen(out) > 4 && substr(out, strlen(out) - 3, strlen(out)) eq '.png'
+if (!exists('png')) \
+    png = strlen(out) > 4 && substr(out, strlen(out) - 3, strlen(out)) eq '.png'
 if (png && strstrt(GPVAL_TERMINALS, 'pngcairo')) \
     set terminal pngcairo size 1100,820 font 'sans,11' enhanced
 if (png && !strstrt(GPVAL_TERMINALS, 'pngcairo')) set terminal png size 1100,820 enhanced

@@ -218,30 +218,30 @@ static g4_status sync_folder(const char *path, g4_err *err)
     return G4_OK;
 }
 
-g4_status g4_file_replace(const char *temp, const char *path, g4_err *err)
+g4_status g4_out_finish(g4_out *o, g4_err *err)
 {
-    int fd = open(temp, O_RDONLY | O_CLOEXEC);
-    int bad = fd < 0 || fsync(fd) != 0;
-    int e = errno;
-    if (fd >= 0) close(fd);
-    if (bad) return g4_fail(err, G4_EIO, "%s: cannot sync: %s", path, strerror(e));
-    if (rename(temp, path) != 0)
-        return g4_fail(err, G4_EIO, "%s: cannot rename into place: %s", path, strerror(errno));
-    return sync_folder(path, err);
+    int fd = o->fd, bad;
+    if (fd < 0) return G4_OK;
+    G4_TRY(flush(o, err));
+    do bad = fsync(fd) != 0;
+    while (bad && errno == EINTR);
+    if (bad) return g4_fail(err, G4_EIO, "%s: cannot sync: %s", o->path, strerror(errno));
+    o->fd = -1;
+    if (close(fd) != 0 && errno != EINTR)   /* Linux has closed it then, too */
+        return g4_fail(err, G4_EIO, "%s: cannot close: %s", o->path, strerror(errno));
+    return G4_OK;
 }
 
 g4_status g4_out_commit(g4_out *o, g4_err *err)
 {
-    G4_TRY(flush(o, err));
-    int fd = o->fd;
-    o->fd = -1;
-    if (close(fd) != 0)
-        return g4_fail(err, G4_EIO, "%s: cannot close: %s", o->path, strerror(errno));
-    G4_TRY(g4_file_replace(o->temp, o->path, err));
+    G4_TRY(g4_out_finish(o, err));
+    if (rename(o->temp, o->path) != 0)
+        return g4_fail(err, G4_EIO, "%s: cannot rename into place: %s", o->path, strerror(errno));
     free(o->temp);
     o->temp = NULL;
+    g4_status s = sync_folder(o->path, err);
     g4_out_abort(o);
-    return G4_OK;
+    return s;
 }
 
 void g4_out_abort(g4_out *o)

@@ -35,9 +35,10 @@ g4_status g4_file_read(const char *path, size_t max_bytes, uint8_t **data, size_
 int g4_path_kind(const char *path);
 
 /* Output under a temporary name beside the target.  Every write is checked;
- * g4_out_commit flushes, fsyncs, renames and fsyncs the folder.  g4_out_abort
- * (also after a failed commit) removes the temporary file and is harmless when
- * repeated, so: error paths call it always. */
+ * g4_out_finish flushes, fsyncs and closes; g4_out_commit does that, renames and
+ * fsyncs the folder.  A library may write to temp by its own means before.
+ * g4_out_abort (also after a failed commit) removes the temporary file and is
+ * harmless when repeated, so: error paths call it always. */
 typedef struct g4_out {
     int fd;                    /* -1 when closed */
     char *path, *temp;         /* malloc'ed */
@@ -52,10 +53,8 @@ g4_status g4_out_open(g4_out *o, const char *path, g4_err *err);
 g4_status g4_out_write(g4_out *o, const void *data, size_t size, g4_err *err);
 g4_status g4_out_printf(g4_out *o, g4_err *err, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+g4_status g4_out_finish(g4_out *o, g4_err *err);
 g4_status g4_out_commit(g4_out *o, g4_err *err);
 void g4_out_abort(g4_out *o);
-
-/* The last two steps alone, for a library that wrote temp itself (HDF5). */
-g4_status g4_file_replace(const char *temp, const char *path, g4_err *err);
 
 #endif
