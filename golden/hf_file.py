@@ -23,8 +23,10 @@ def packed(shape):
 class Writer:
     """A golden while it is made.  It has its name when it is whole, and not before."""
 
-    def __init__(self, path, dtype):
+    def __init__(self, path, dtype, leave_out=()):
+        """leave_out: beginnings of the names of activations that are not kept."""
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        self.leave_out = tuple(leave_out)
         self.path, self.dtype, self.part, self.kept = path, dtype, path + ".part", 0
         self.f = h5py.File(self.part, "w")
 
@@ -51,6 +53,8 @@ class Writer:
     def activations(self, data):
         for name, t in data.items():
             self.check(name, t)
+            if name.startswith(self.leave_out):
+                continue
             self.put(f"activations/{name}", t)
             self.kept += 1
 
@@ -58,6 +62,8 @@ class Writer:
         """Columns at.. of a [T][width] activation too large to be held whole."""
         path = f"activations/{name}"
         self.check(name, t)
+        if name.startswith(self.leave_out):
+            return
         if path not in self.f:
             shape = (len(t), width)
             chunks = tuple(min(a, b) for a, b in zip(shape, LOGITS_CHUNK))

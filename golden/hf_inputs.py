@@ -56,20 +56,22 @@ def read_video(path):
 def build(folder, prompt, media, image_tokens=None, last_position=None):
     """media: [(kind, path)] in order.  Returns (inputs for the model, attributes)."""
     proc = AutoProcessor.from_pretrained(folder)
-    text = prompt
-    for kind in ("video", "audio", "image"):   # media without a placeholder come before the text
-        paths = [p for k, p in media if k == kind]
-        missing = len(paths) - prompt.count(PLACEHOLDER[kind])
-        if missing < 0:
+    bos = proc.tokenizer.bos_token
+    text = prompt.removeprefix(bos)
+    left = {kind: prompt.count(mark) for kind, mark in PLACEHOLDER.items()}
+    bare, placed = [], []
+    for kind, path in media:   # media beyond their kind's placeholders come before the text
+        left[kind] -= 1
+        (bare if left[kind] < 0 else placed).append((kind, path))
+    for kind, n in left.items():
+        if n > 0:
             raise SystemExit(f"prompt: more {PLACEHOLDER[kind]} than --{kind} files")
-        if missing and missing != len(paths):
-            raise SystemExit(f"prompt: has a {PLACEHOLDER[kind]} for some --{kind} files only")
-    bare = [k for k, _ in media if PLACEHOLDER[k] not in prompt]
-    text = "".join(PLACEHOLDER[k] for k in bare) + text
+    text = "".join(PLACEHOLDER[kind] for kind, _ in bare) + text
+    media = bare + placed   # the order in which they stand in the text
     # <bos> once, always: by the tokenizer's own post-processor, else by us (the shipped one adds
     # none).
     if proc.tokenizer("a").input_ids[0] != proc.tokenizer.bos_token_id:
-        text = proc.tokenizer.bos_token + text
+        text = bos + text
     kw = {}
     images = [Image.open(p).convert("RGB") for k, p in media if k == "image"]
     if images:

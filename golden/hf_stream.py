@@ -258,7 +258,7 @@ def make(jobs, describe):
     hf_model.set_precision(dtype)
     model, weights = skeleton(folder, dtype)
     with torch.no_grad(), contextlib.ExitStack() as files:
-        requests = [Request(j, model, dtype, files.enter_context(Writer(j["out"], dtype)))
+        requests = [Request(j, model, dtype, files.enter_context(Writer(j["out"], dtype, j["leave_out"])))
                     for j in jobs]
         say(f"{folder}: adding up its sha256")
         for r in requests:

@@ -33,6 +33,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 DEFAULTS = {"detail": "layer", "mask": "official", "dtype": "float32", "count": 0,
             "draft": "assistant"}
+LEAN = ("layers/", "logits")   # left out of a lean case: what is between is in its end
 _cache = {}
 
 
@@ -49,11 +50,13 @@ def cached(load, folder, dtype):
 # ---- one case ----
 
 def make_job(folder, out, inputs, about, case, detail, mask, dtype_name, draft_dir, count,
-             generate=0):
-    """generate: tokens of greedy text to keep beside the activations (the demonstration's case)."""
+             generate=0, lean=False):
+    """generate: tokens of greedy text to keep beside the activations (the demonstration's case).
+    lean: of the activations only soft tokens, embeddings, norm and masks."""
     return {"folder": folder, "out": out, "inputs": inputs, "about": about, "case": case,
             "detail": detail, "mask": mask, "dtype_name": dtype_name, "draft_dir": draft_dir,
-            "count": count or (40 if detail == "generate" else 5), "generate": generate}
+            "count": count or (40 if detail == "generate" else 5), "generate": generate,
+            "leave_out": LEAN if lean else ()}
 
 
 def describe(job):
@@ -63,6 +66,8 @@ def describe(job):
         "case": job["case"], "dtype": job["dtype_name"], "detail": job["detail"],
         "mask": job["mask"], **job["about"], "model_sha256": hf_model.weights_sha256(job["folder"]),
         "attn_implementation": "eager", "seed": np.int32(0)}
+    if job["leave_out"]:
+        attrs["left_out"] = " ".join(job["leave_out"])
     if job["detail"] in ("mtp", "generate"):
         attrs["draft"] = os.path.relpath(job["draft_dir"], job["folder"])
         attrs["draft_sha256"] = hf_model.weights_sha256(job["draft_dir"])
@@ -99,7 +104,7 @@ def make_case(job):
     attrs = describe(job)
     if margin is not None:
         attrs["margin"] = margin   # smallest lead of a chosen token over the next one
-    with Writer(job["out"], dtype) as f:
+    with Writer(job["out"], dtype, job["leave_out"]) as f:
         f.attrs(attrs)
         f.inputs(keep, extra)
         f.activations(data)
@@ -141,7 +146,7 @@ def row_job(folder, model, row, base, out):
     about["model"] = model
     return make_job(folder, out, inputs, about, row["case"], row["detail"], row["mask"],
                     row["dtype"], os.path.join(folder, row["draft"]), row["count"],
-                    row.get("generate", 0))
+                    row.get("generate", 0), row.get("lean", False))
 
 
 def listed(only, root, to):

@@ -30,6 +30,18 @@ def picture(width, height, seed, mode="RGB"):
     return img.convert(mode)
 
 
+def bands(width, height, seed):
+    """A colour for every 32 pixels, a bar in it, the lower half darker.  Where the resize keeps the
+    width, every patch differs and the pixels take hardly any room in a golden."""
+    g = np.random.Generator(np.random.Philox(key=seed))
+    colours, at = g.integers(64, 256, (width // 32, 3)), g.integers(0, 32, width // 32)
+    rows = np.repeat(colours, 32, axis=0)
+    rows[np.arange(width // 32) * 32 + at] //= 2
+    img = np.repeat(rows[None], height, axis=0)
+    img[height // 2:] -= 40
+    return Image.fromarray(np.clip(img, 0, 255).astype(np.uint8), "RGB")
+
+
 def tone(samples, seed):
     """A gliding tone with a second voice and a little noise, in [-0.8, 0.8]."""
     t = np.arange(samples) / 16000
@@ -50,7 +62,9 @@ def write_wav(path, samples, code):
 
 
 def tiny(root):
-    """small: a strip that becomes one row of patches, a picture, a grey one, sounds, two frames."""
+    """small: a strip that becomes one row of patches, a picture, a grey one, sounds, two frames.
+    mini: pictures of 36 (one row), 35 (one column) and 48 patches, which is more than its window;
+    videos of two frames and of one; clips around the ends of a frame."""
     pictures = {"small": {"strip.png": (352, 20, 2), "image1.png": (123, 201, 1),
                           "gray.png": (64, 50, 9)},
                 "even": {"image1.png": (160, 97, 4)},
@@ -58,10 +72,18 @@ def tiny(root):
     for model, files in pictures.items():
         for name, (w, h, seed) in files.items():
             save(picture(w, h, seed, "L" if name == "gray.png" else "RGB"), root, model, name)
+    turn = Image.Transpose.TRANSPOSE
     for i in range(2):
         save(picture(176, 10, 20 + i), root, "small", "video1", f"frame{i}.png")
+        save(bands(35 * 32, 62, 30 + i), root, "mini", "clip", f"{i}.png")
+    save(bands(35 * 32, 62, 32).transpose(turn), root, "mini", "still", "0.png")
+    save(bands(36 * 32, 62, 5), root, "mini", "row.png")
+    save(bands(35 * 32, 63, 6).transpose(turn), root, "mini", "column.png")
+    save(bands(24 * 32, 92, 7), root, "mini", "two_rows.png")
     write_wav(os.path.join(root, "small", "audio1.wav"), tone(8111, 1), 1)
     write_wav(os.path.join(root, "small", "audio2.wav"), tone(4480, 2), 3)
+    for name, samples in (("three.wav", 1281), ("two.wav", 1280), ("one.wav", 1)):   # frames
+        write_wav(os.path.join(root, "mini", name), tone(samples, samples), 1)
 
 
 def save(image, *path):

@@ -49,7 +49,7 @@ static g4_status join_media(g4_asked *a, const g4_media *media, size_t n, g4_err
     a->media = "";
     for (size_t i = 0; i < n; i++) {
         const char *slash = strrchr(media[i].path, '/');
-        a->media = g4_arena_printf(&a->arena, "%s%s%s", a->media, i ? ", " : "",
+        a->media = g4_arena_printf(&a->arena, "%s%s%s", a->media, i ? "\n" : "",
                                    slash ? slash + 1 : media[i].path);
         if (!a->media) return g4_nomem(err, "media");
     }

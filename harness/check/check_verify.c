@@ -118,7 +118,8 @@ START_TEST(every_kind_is_there)
                                          "/mtp_short.h5", "/mtp_long.h5", "/mtp_centroid.h5",
                                          "/greedy.h5", "/text.f64.h5", "/image_hf_helper.f64.h5",
                                          "/text_long.f64.h5", "/image_official.h5",
-                                         "/image_hf_forward.h5", "/image_causal.h5" };
+                                         "/image_hf_forward.h5", "/image_causal.h5",
+                                         "/mix_videos_between.h5", "/mix_mask_causal.h5" };
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
         int found = 0;
         for (int i = 0; i < case_count; i++) found |= strstr(cases[i], kinds[k]) != NULL;

@@ -13,6 +13,7 @@ const char *const model_run_cases[] = {
     "golden/tiny/small/text.h5",    "golden/tiny/small/text_long.h5", "golden/tiny/small/far.h5",
     "golden/tiny/small/audios2.h5", "golden/tiny/small/images2.h5",   "golden/tiny/small/video.h5",
     "golden/tiny/small/mixed.h5",   "golden/tiny/even/text.h5",       "golden/tiny/even/image.h5",
+    "golden/tiny/mini/mix_videos_between.h5", "golden/tiny/mini/mix_mask_hf_forward.h5",
     NULL,
 };
 
@@ -28,11 +29,6 @@ char *model_run_dir(char dir[256], const char *file)
     const char *slash = strrchr(file, '/');
     snprintf(dir, 256, "%.*s/model", (int)(slash - file), file);
     return dir;
-}
-
-int model_run_has_blocks(const char *file)
-{
-    return strstr(file, "image") || strstr(file, "video") || strstr(file, "mixed");
 }
 
 /* Datasets by (tap, layer, step); rows at their place. */

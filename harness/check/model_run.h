@@ -28,7 +28,5 @@ extern const char *const model_run_cases[];
 int model_run_case_count(void);
 /* "golden/tiny/small/text.h5" -> "golden/tiny/small/model"; returns dir. */
 char *model_run_dir(char dir[256], const char *file);
-/* Has it image or video blocks? (Token by token is for text and sound.) */
-int model_run_has_blocks(const char *file);
 
 #endif

@@ -37,6 +37,8 @@ typedef struct build {
     g4_arena *arena;
     g4_prompt *p;
     const char *warning;
+    g4_media *media;             /* [media_count] in the order of the text: first those */
+    size_t media_count, unplaced;   /* without a placeholder */
     item *items;                 /* [media_count] */
     frame *frames;               /* [frame_count] of all videos, malloc'ed */
     int64_t frame_count, frame_capacity;
@@ -46,6 +48,46 @@ typedef struct build {
 } build;
 
 /* -------------------------------------------------------------- the media */
+
+/* Which placeholder starts at s?  0: none. */
+static int placeholder_at(const char *s, size_t len)
+{
+    for (int k = G4_IMAGE; k < KINDS; k++) {
+        size_t n = strlen(placeholder[k]);
+        if (len >= n && memcmp(s, placeholder[k], n) == 0) return k;
+    }
+    return 0;
+}
+
+size_t g4_prompt_placeholders(const char *text, size_t len, int kind)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < len; i++) found += placeholder_at(text + i, len - i) == kind;
+    return found;
+}
+
+/* The model takes each kind's soft tokens in the order in which they stand, so
+ * media without a placeholder go to the front here as they do in the text. */
+static g4_status order_media(build *b, g4_err *err)
+{
+    const g4_request *r = b->r;
+    size_t places[KINDS], at = 0;
+    b->media_count = r->media_count;
+    b->media = g4_arena_alloc(b->arena, r->media_count, sizeof *b->media);
+    if (!b->media) return g4_nomem(err, "media");
+    for (int placed = 0; placed <= 1; placed++) {
+        for (int k = G4_IMAGE; k < KINDS; k++)
+            places[k] = g4_prompt_placeholders(r->text, r->len, k);
+        for (size_t i = 0; i < r->media_count; i++) {
+            size_t *left = &places[r->media[i].kind];
+            int found = *left > 0;
+            *left -= (size_t)found;
+            if (found == placed) b->media[at++] = r->media[i];
+        }
+        if (!placed) b->unplaced = at;
+    }
+    return G4_OK;
+}
 
 /* Appends "path: text" to a line that may not have begun. */
 static g4_status add_line(build *b, const char **line, const char *path, const char *text,
@@ -98,10 +140,10 @@ static g4_status load_images(build *b, int64_t count, g4_err *err)
         return g4_fail(err, G4_EINPUT, "--image-tokens: %lld, expected 70, 140, 280, 560 or 1120",
                        (long long)budget);
     G4_TRY(alloc_patches(b, &b->p->images, count, budget, &b->proc->image, err));
-    for (size_t i = 0; i < b->r->media_count; i++) {
-        if (b->r->media[i].kind != G4_IMAGE) continue;
+    for (size_t i = 0; i < b->media_count; i++) {
+        if (b->media[i].kind != G4_IMAGE) continue;
         b->items[i].first = at;
-        G4_TRY(load_picture(&b->p->images, at++, b->r->media[i].path, &b->proc->image,
+        G4_TRY(load_picture(&b->p->images, at++, b->media[i].path, &b->proc->image,
                             &b->items[i].count, err));
     }
     return G4_OK;
@@ -142,11 +184,11 @@ static g4_status read_videos(build *b, int64_t count, g4_err *err)
     b->p->num_frames_per_video =
         g4_arena_alloc(b->arena, (size_t)count, sizeof *b->p->num_frames_per_video);
     if (!b->p->num_frames_per_video) return g4_nomem(err, "videos");
-    for (size_t i = 0; i < b->r->media_count; i++) {
+    for (size_t i = 0; i < b->media_count; i++) {
         g4_video_info info;
-        const char *path = b->r->media[i].path;
+        const char *path = b->media[i].path;
         int64_t first = b->frame_count;
-        if (b->r->media[i].kind != G4_VIDEO) continue;
+        if (b->media[i].kind != G4_VIDEO) continue;
         G4_TRY(g4_video_read(path, keep_frame, b, &info, err));
         G4_TRY(note(b, &b->p->video, path, info.note, err));
         if (info.warning[0]) G4_TRY(add_line(b, &b->warning, path, info.warning, err));
@@ -201,8 +243,8 @@ static g4_status stack_clips(build *b, int64_t count, g4_err *err)
     g4_prompt *p = b->p;
     int64_t a = b->proc->audio_samples_per_token, most = 0, at = 0;
     size_t bytes;
-    for (size_t i = 0; i < b->r->media_count; i++) {
-        if (b->r->media[i].kind != G4_AUDIO) continue;
+    for (size_t i = 0; i < b->media_count; i++) {
+        if (b->media[i].kind != G4_AUDIO) continue;
         b->items[i].first = at++;
         b->items[i].count = (b->clips[i].count - 1) / a + 1;
         if (b->items[i].count > most) most = b->items[i].count;
@@ -215,8 +257,8 @@ static g4_status stack_clips(build *b, int64_t count, g4_err *err)
     p->input_features = g4_arena_alloc(b->arena, (size_t)count, bytes);
     p->input_features_mask = g4_arena_alloc(b->arena, (size_t)count, (size_t)most);
     if (!p->input_features || !p->input_features_mask) return g4_nomem(err, "audio");
-    for (size_t i = 0; i < b->r->media_count; i++) {
-        if (b->r->media[i].kind != G4_AUDIO) continue;
+    for (size_t i = 0; i < b->media_count; i++) {
+        if (b->media[i].kind != G4_AUDIO) continue;
         float *to = p->input_features + b->items[i].first * most * a;
         /* The clip's own last frame ends in zeros (the arena's), frames behind
          * it in padding_value; the mask leaves the latter out. */
@@ -250,10 +292,10 @@ static g4_status load_audio(build *b, int64_t count, g4_err *err)
     int64_t limit, rate = b->proc->sampling_rate;
     if (count == 0) return G4_OK;
     G4_TRY(sample_limit(b, &limit, err));
-    for (size_t i = 0; i < b->r->media_count; i++) {
-        const char *path = b->r->media[i].path;
+    for (size_t i = 0; i < b->media_count; i++) {
+        const char *path = b->media[i].path;
         g4_clip *c = &b->clips[i];
-        if (b->r->media[i].kind != G4_AUDIO) continue;
+        if (b->media[i].kind != G4_AUDIO) continue;
         G4_TRY(g4_audio_read(c, path, rate, limit, err));
         G4_TRY(note(b, &b->p->audio, path, c->note, err));
         G4_TRY(warn_clip(b, path, c, err));
@@ -264,13 +306,13 @@ static g4_status load_audio(build *b, int64_t count, g4_err *err)
 static g4_status load_media(build *b, g4_err *err)
 {
     int64_t count[KINDS] = { 0 };
-    size_t n = b->r->media_count;
+    size_t n = b->media_count;
     for (size_t i = 0; i < n; i++) {
-        int kind = b->r->media[i].kind;
+        int kind = b->media[i].kind;
         int known = kind == G4_AUDIO ? b->proc->has_audio : b->proc->has_vision;
         if (!known)
             return g4_fail(err, G4_EINPUT, "%s: the model takes no %s (config.json has no %s)",
-                           b->r->media[i].path, option[kind] + 2,
+                           b->media[i].path, option[kind] + 2,
                            kind == G4_AUDIO ? "audio_config" : "vision_config");
         count[kind]++;
     }
@@ -335,7 +377,7 @@ static g4_status put_video(build *b, size_t i, g4_err *err)
 static g4_status put_media(build *b, size_t i, g4_err *err)
 {
     const g4_processor *c = b->proc;
-    int kind = b->r->media[i].kind;
+    int kind = b->media[i].kind;
     if (kind == G4_VIDEO) return put_video(b, i, err);
     int audio = kind == G4_AUDIO;
     G4_TRY(put_token(b, audio ? c->boa_token_id : c->boi_token_id, 1, err));
@@ -343,51 +385,31 @@ static g4_status put_media(build *b, size_t i, g4_err *err)
     return put_token(b, audio ? c->eoa_token_id : c->eoi_token_id, 1, err);
 }
 
-/* Which placeholder starts at s?  0: none. */
-static int placeholder_at(const char *s, size_t len)
-{
-    for (int k = G4_IMAGE; k < KINDS; k++) {
-        size_t n = strlen(placeholder[k]);
-        if (len >= n && memcmp(s, placeholder[k], n) == 0) return k;
-    }
-    return 0;
-}
-
-size_t g4_prompt_placeholders(const char *text, size_t len, int kind)
-{
-    size_t found = 0;
-    for (size_t i = 0; i < len; i++) found += placeholder_at(text + i, len - i) == kind;
-    return found;
-}
-
 /* Index of the kind's next medium from i on; media_count: none. */
-static size_t next_of_kind(const g4_request *r, size_t i, int kind)
+static size_t next_of_kind(const build *b, size_t i, int kind)
 {
-    while (i < r->media_count && r->media[i].kind != kind) i++;
+    while (i < b->media_count && b->media[i].kind != kind) i++;
     return i;
 }
 
-/* Media beyond their kind's placeholders, in order, behind a leading <bos>. */
+/* Media that found no placeholder, behind a leading <bos>. */
 static g4_status put_unplaced(build *b, size_t *skip, g4_err *err)
 {
     const g4_request *r = b->r;
-    size_t places[KINDS], bos_len = 0;
+    size_t bos_len = 0;
     int32_t bos_id = g4_tokenizer_bos(b->t);
     const char *bos = bos_id >= 0 ? g4_tokenizer_text(b->t, bos_id, &bos_len) : NULL;
     *skip = bos && r->len >= bos_len && memcmp(r->text, bos, bos_len) == 0 ? bos_len : 0;
     G4_TRY(put(b, r->text, *skip, err));
-    for (int k = G4_IMAGE; k < KINDS; k++) places[k] = g4_prompt_placeholders(r->text, r->len, k);
-    for (size_t i = 0; i < r->media_count; i++) {
-        if (places[r->media[i].kind] > 0) places[r->media[i].kind]--;
-        else G4_TRY(put_media(b, i, err));
-    }
+    for (size_t i = 0; i < b->unplaced; i++) G4_TRY(put_media(b, i, err));
     return G4_OK;
 }
 
 static g4_status expand(build *b, g4_err *err)
 {
     const g4_request *r = b->r;
-    size_t at, from, next[KINDS] = { 0 };
+    size_t at, from, next[KINDS];
+    for (int k = 0; k < KINDS; k++) next[k] = b->unplaced;
     G4_TRY(put_unplaced(b, &at, err));
     for (from = at; at < r->len;) {
         int kind = placeholder_at(r->text + at, r->len - at);
@@ -395,8 +417,8 @@ static g4_status expand(build *b, g4_err *err)
             at++;
             continue;
         }
-        size_t i = next_of_kind(r, next[kind], kind);
-        if (i == r->media_count)
+        size_t i = next_of_kind(b, next[kind], kind);
+        if (i == b->media_count)
             return g4_fail(err, G4_EINPUT, "prompt: %zu %s in the text, more than there are %s",
                            g4_prompt_placeholders(r->text, r->len, kind), placeholder[kind],
                            option[kind]);
@@ -436,6 +458,7 @@ static g4_status run(build *b, g4_err *err)
 {
     g4_ids ids = { NULL, 0, 0 };
     int64_t side = g4_visual_side(&b->proc->image);
+    G4_TRY(order_media(b, err));
     G4_TRY(load_media(b, err));
     G4_TRY(expand(b, err));
     g4_status s = g4_tokenizer_encode_bos(b->t, b->text ? b->text : "", b->len, b->r->bos, &ids,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Text + media files -> g4_prompt, as Transformers' Gemma4UnifiedProcessor does.
  * Placeholders in the text say where the media go, each kind in the order of
- * the list; media that find no placeholder stand before the text, behind a
- * "<bos>" that the text may start with.  A placeholder becomes
+ * the list; media that find none because their kind's are used up stand before
+ * the text, behind a "<bos>" that the text may start with.  A placeholder becomes
  *   image   <|image> n x <|image|> <image|>
  *   audio   <|audio> n x <|audio|> <audio|>
  *   video   for each frame  mm:ss <|image> n x <|video|> <image|>, one space between
