@@ -2,45 +2,49 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares the chat renderer in ref/input with Jinja2 running Google's template.
 
-    golden/check_chat.py --edition april --template SOURCE [--count 400] [--seed 1]
+    golden/check_chat.py --edition april --template SOURCE [--count 1000] [--seed 1]
                          [--write harness/check/data/chat/april.jsonl --keep 24]
 
-SOURCE is a .jinja file, a checkpoint's tokenizer_config.json, or the source
-package of llama-cpp-python (.tar.gz), which carries llama.cpp's copy of the April
-edition.  Compiles harness/peer/render_chat.c (CC, default cc; needs jansson),
-renders random conversations both ways and compares the bytes, the places of the
-media placeholders, and that the calls in the prompt are read back as they were.
+SOURCE is a .jinja file, a checkpoint's tokenizer_config.json, trl's wheel (.whl),
+which carries every edition as E2B has it, or the source package of llama-cpp-python
+(.tar.gz), which carries April's as 31B has it.  Compiles harness/peer/render_chat.c
+(CC, default cc; needs jansson), renders random conversations both ways and compares
+the bytes and the places of the media placeholders; that the edition is told from the
+template; that calls in a prompt are read back as they were, and damaged ones reported.
 Jinja2 is set up as Transformers 5.20.2 does it (utils/chat_template_utils.py).
 --write keeps some of the cases with Jinja2's text for check_chat.c.
 Needs Python >= 3.9 and jinja2 >= 3.1; the template itself is never stored here.
 """
 import argparse
 import json
-import math
 import os
-import random
-import struct
+import re
 import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 
 from jinja2.exceptions import TemplateError
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from chat_cases import ALIAS, EDITIONS, KEYS, KINDS, Maker
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-EDITIONS = ["april", "may", "july"]
-IN_PACKAGE = "vendor/llama.cpp/models/templates/google-gemma-4-31B-it.jinja"
-KINDS = {"image": 1, "video": 2, "audio": 3}
+IN_LLAMA = "vendor/llama.cpp/models/templates/google-gemma-4-31B-it.jinja"
+IN_TRL = {"april": "gemma4_v3", "april28": "gemma4", "may": "gemma4_v4", "july": "gemma4_v5"}
 MARK = {kind: "<|%s|>" % kind for kind in KINDS}
 
 
-def load_template(path):
+def load_template(path, edition):
     if path.endswith(".gz"):
         with tarfile.open(path) as tar:
-            name = next(n for n in tar.getnames() if n.endswith(IN_PACKAGE))
+            name = next(n for n in tar.getnames() if n.endswith(IN_LLAMA))
             return tar.extractfile(name).read().decode()
+    if path.endswith(".whl"):
+        with zipfile.ZipFile(path) as wheel:
+            return wheel.read("trl/chat_templates/%s.jinja" % IN_TRL[edition]).decode()
     with open(path, encoding="utf-8") as f:
         return json.load(f)["chat_template"] if path.endswith(".json") else f.read()
 
@@ -55,218 +59,6 @@ def environment():
     env.globals["raise_exception"] = raise_exception
     return env
 
-
-# ---- random conversations ---------------------------------------------------
-
-WORDS = ["hello", "Grüße", "naïve café", "你好，世界", "🙂👩‍👩‍👧", "x < y & z > w", "'quoted'",
-         '"double"', "back\\slash", "tab\there", "line\nbreak", "{curly}", "[a,b]", "a:b", "%s",
-         "Привет", "ﬃ", "İstanbul", "\u2028", "zero\u200bwidth", "<b>html</b>", "0", "None",
-         "<|channel>", "<channel|>", "thought\n", "<turn|>", "<|image|>", "▁▁", "{{ jinja }}"]
-SPACES = ["", "", "", " ", "\n", "\t \n", "\u00a0", "\u3000 ", "\x1f", "\r\n", "\u200b", "\u2003"]
-KEYS = ["city", "City", "CITY", "b", "A", "a", "_x", "type", "description", "unit", "Ärger",
-        "ärger", "Zeta", "zeta", "Ωmega", "ωmega", "Жук", "жук", "10", "9", "items", "required",
-        "properties",
-        "nullable", "enum", "ƁƂ", "ɓƃ", "İ", "ı", "Ǆ", "𐐀", "𐐨", "with space", "x-y", "ẞ", "ß"]
-
-
-class Maker:
-    def __init__(self, seed, edition):
-        self.r = random.Random(seed)
-        self.edition = edition
-
-    def chance(self, p):
-        return self.r.random() < p
-
-    def text(self, most=4):
-        body = self.r.choice(["", " ", ", "]).join(
-            self.r.choice(WORDS) for _ in range(self.r.randint(0, most)))
-        return self.r.choice(SPACES) + body + self.r.choice(SPACES)
-
-    def number(self):
-        r = self.r
-        kind = r.randint(0, 6)
-        if kind == 0:
-            return r.randint(-10, 10)
-        if kind == 1:
-            return r.choice([2**53, -2**63, 2**63 - 1, 0])
-        if kind == 2:
-            return r.choice([0.0, -0.0, 1.0, 1e16, 1e15, 123456789012345680.0, 1e-4, 1e-5, 0.1,
-                             1.5, 2.5e-7, 5e-324, 1.7976931348623157e308, 9007199254740993.0])
-        if kind == 3:
-            return math.ldexp(1.0, r.randint(-1074, 1023))
-        if kind == 4:
-            while True:
-                d = struct.unpack("<d", struct.pack("<Q", r.getrandbits(64)))[0]
-                if math.isfinite(d):
-                    return d
-        return round(r.uniform(-1000, 1000), r.randint(0, 6))
-
-    def value(self, depth=0):
-        kind = self.r.randint(0, 8 if depth < 3 else 5)
-        if kind <= 1:
-            return self.text()
-        if kind == 2:
-            return self.number()
-        if kind == 3:
-            return self.chance(0.5)
-        if kind == 4:
-            return None
-        if kind == 5:
-            return ""
-        if kind <= 7:
-            return self.mapping(depth + 1)
-        return [self.value(depth + 1) for _ in range(self.r.randint(0, 3))]
-
-    def mapping(self, depth=0):
-        keys = self.r.sample(KEYS, self.r.randint(0, 5))
-        return {k: self.value(depth) for k in keys}
-
-    def schema(self, depth=0):
-        r, s = self.r, {}
-        kind = r.choice(["string", "STRING", "integer", "number", "boolean", "array", "Array",
-                         "object", "object", "null", ["string", "null"], None, "missing"])
-        if depth >= 3 and kind in ("object", "array", "Array"):
-            kind = "string"
-        if kind != "missing":
-            s["type"] = kind
-        if self.chance(0.6):
-            s["description"] = r.choice([self.text(), "", None, 7, True, ["a", "b'c"]])
-        if self.chance(0.4):
-            s["enum"] = r.choice([["a", "b"], [], [1, None, True, "x"], [{"K": 1, "a": 2}]])
-        if self.chance(0.3):
-            s["nullable"] = r.choice([True, False, None])
-        if self.chance(0.2):
-            s[r.choice(["default", "minimum", "additionalProperties", "title"])] = r.choice(
-                [False, 3, "text", {"type": "string"}, None, self.schema(depth + 1)])
-        if kind in ("array", "Array") and self.chance(0.8):
-            s["items"] = r.choice([{}, None, self.items(depth + 1), self.items(depth + 1)])
-        if kind == "object" and self.chance(0.75):
-            s["properties"] = self.properties(depth + 1)
-            if self.chance(0.6):
-                s["required"] = r.sample(KEYS, r.randint(0, 3))
-        pairs = list(s.items())
-        r.shuffle(pairs)
-        return dict(pairs)
-
-    def items(self, depth):
-        s = self.schema(depth)
-        s.pop("required", None)
-        if "type" in s and s["type"] is None and self.chance(0.5):
-            del s["type"]
-        if self.chance(0.3):
-            s["required"] = self.r.choice([["a", "b"], None, []])
-        if self.chance(0.2):
-            s["properties"] = self.r.choice([self.properties(depth + 1), [], None])
-        return s
-
-    def properties(self, depth=0):
-        keys = self.r.sample(KEYS, self.r.randint(0, 5))
-        return {k: self.schema(depth) if self.chance(0.95) else self.r.choice(["string", 1, None])
-                for k in keys}
-
-    def tool(self, i):
-        f = {"name": "%s_%d" % (self.r.choice(["get", "Set", "größe"]), i)}
-        if self.chance(0.9):
-            f["description"] = self.r.choice([self.text(), self.text(), ""])
-        if self.chance(0.85):
-            p = self.r.choice([{}, None, 0, 0, 0])
-            if p == 0:
-                p = {"properties": self.properties()}
-                if self.chance(0.85):
-                    p["type"] = self.r.choice(["object", "OBJECT"])
-                if self.chance(0.6):
-                    p["required"] = self.r.sample(KEYS, self.r.randint(0, 3))
-            f["parameters"] = p
-        if self.chance(0.25):
-            f["response"] = self.r.choice([{}, None, {"type": "object", "description": self.text()},
-                                           {"type": "string", "description": self.text()},
-                                           {"type": "Object"}])
-        return {"type": "function", "function": f}
-
-    def part(self, media=True):
-        kind = self.r.choice(["text"] * 3 + list(KINDS)) if media else "text"
-        if kind == "text":
-            return {"type": "text", "text": self.text()}
-        part = {"type": kind}
-        if self.chance(0.5):
-            part[self.r.choice(["path", "url", kind])] = "%s %d.bin" % (kind, self.r.randint(0, 99))
-        return part
-
-    def content(self, media=True):
-        if self.chance(0.6):
-            return self.text()
-        return [self.part(media) for _ in range(self.r.randint(0, 4))]
-
-    def assistant(self, out):
-        r = self.r
-        m = {"role": r.choice(["assistant", "assistant", "assistant", "model"])}
-        if self.chance(0.75):
-            m["content"] = r.choice([self.content(), self.content(), None, "", "  "])
-        if self.chance(0.3):
-            m[r.choice(["reasoning", "reasoning_content"])] = r.choice([self.text(), "", None])
-        ids = []
-        if self.chance(0.5):
-            m["tool_calls"] = []
-            for i in range(r.randint(0, 3)):
-                f = {"name": "tool_%d" % r.randint(0, 5)}
-                if self.edition == "july" or self.chance(0.95):
-                    text = self.edition != "july" and self.chance(0.15)
-                    f["arguments"] = json.dumps(self.mapping()) if text else self.mapping()
-                    if self.chance(0.05):
-                        f["arguments"] = None
-                call = {"function": f}
-                if self.chance(0.8):
-                    call["id"] = "call_%d" % r.randint(0, 3)
-                    ids.append(call["id"])
-                m["tool_calls"].append(call)
-        if self.chance(0.15):
-            m["tool_responses"] = [self.legacy() for _ in range(r.randint(0, 2))]
-        out.append(m)
-        if m.get("tool_calls") and self.chance(0.8):
-            for _ in range(r.randint(1, 3)):
-                out.append(self.result(ids))
-
-    def legacy(self):
-        entry = {"response": self.value()}
-        if self.chance(0.8):
-            entry["name"] = self.r.choice(["tool_1", ""])
-        return entry
-
-    def result(self, ids):
-        m = {"role": "tool", "content": self.r.choice([self.value(1), self.text()])}
-        if isinstance(m["content"], list) or m["content"] == {} or self.chance(0.2):
-            m["content"] = [self.part(self.edition != "april") for _ in range(self.r.randint(0, 3))]
-        if ids and self.chance(0.8):
-            m["tool_call_id"] = self.r.choice(ids + ["elsewhere"])
-        if self.chance(0.7):
-            m["name"] = self.r.choice(["named", "named_2"])
-        return m
-
-    def case(self):
-        r, messages = self.r, []
-        if self.chance(0.5):
-            messages.append({"role": r.choice(["system", "developer"]),
-                             "content": self.text() if self.chance(0.8) else
-                             [self.part(False) for _ in range(r.randint(0, 3))]})
-        for _ in range(r.randint(1, 5)):
-            kind = r.random()
-            if kind < 0.45:
-                messages.append({"role": "user", "content": self.content()})
-            elif kind < 0.9:
-                self.assistant(messages)
-            elif kind < 0.95:
-                messages.append({"role": r.choice(["system", "developer"]), "content": self.text()})
-            else:
-                messages.append({"role": "tool", "content": self.text(), "name": "lost"})
-        case = {"edition": EDITIONS.index(self.edition), "thinking": r.choice([-1, 0, 1]),
-                "generation_prompt": self.chance(0.8), "messages": messages}
-        if self.edition == "july":
-            case["preserve_thinking"] = self.chance(0.3)
-        if self.chance(0.4):
-            case["tools"] = [self.tool(i) for i in range(r.randint(0, 3))]
-        return case
-
-
 # ---- the two renderings -----------------------------------------------------
 
 def jinja_render(template, case):
@@ -278,11 +70,16 @@ def jinja_render(template, case):
                            **more)
 
 
-def without_empty_thought(text):
-    """The template of E2B and E4B: the same but for the last line of its last block."""
+def both_kinds(text):
+    """The template as E2B and E4B have it, and as the others do: with an empty thought
+    in a generation prompt without thinking.  Nothing else differs."""
     inner = "{{- '<|channel>thought\\n<channel|>' -}}"
-    assert text.count(inner) == 1
-    return text.replace(inner, "")
+    turn = "{{- '<|turn>model\\n' -}}\n"
+    assert text.count(inner) <= 1 and text.count(turn) == 1
+    if inner in text:
+        return text.replace(inner, ""), text
+    return text, text.replace(turn, turn + "{%- if not enable_thinking | default(false) -%}" +
+                              inner + "{%- endif -%}\n")
 
 
 def compile_driver(folder):
@@ -309,11 +106,13 @@ def expected_media(case):
     """Kinds of the media in the order of the prompt (a result's media behind its calls)."""
     out, messages = [], case["messages"]
     first = 1 if messages[0]["role"] in ("system", "developer") else 0
+    plain = {alias: kind for kind, alias in ALIAS.items()}
 
     def parts(message):
         content = message.get("content")
         listed = content if isinstance(content, list) else []
-        return [p["type"] for p in listed if p["type"] in KINDS]
+        kinds = [plain.get(p["type"], p["type"]) for p in listed]
+        return [k for k in kinds if k in KINDS]
 
     for i in range(first, len(messages)):
         m = messages[i]
@@ -339,17 +138,58 @@ def check_media(case, answer):
     assert every == len(kinds) + answer["stray"], "strays are miscounted"
 
 
-def check_calls(exe, seed, edition):
-    """What the template prints for a call must be read back as what it was."""
+def refused_by_name(case, error):
+    """What Jinja2 renders and we refuse, because the prompt would not say what the
+    conversation says: media that the template drops, and content that is null."""
+    def media(content):
+        return isinstance(content, list) and any(p["type"] != "text" for p in content)
+    messages = case["messages"]
+    in_system = messages[0]["role"] in ("system", "developer") and media(messages[0]["content"])
+    in_result = case["edition"] < EDITIONS.index("may") and any(
+        m["role"] == "tool" and media(m["content"]) for m in messages)
+    null = any(m["role"] == "user" and m["content"] is None for m in messages)
+    return (in_system and "no media in the system turn" in error or
+            in_result and "drops media in a tool's result" in error or
+            null and "content is null, expected" in error)
+
+
+# ---- answers ----------------------------------------------------------------
+
+def damaged(r, text):
+    """An answer that no reading can be right about: cut off inside a call, or one
+    quote, brace or colon less (outside of strings)."""
+    start = text.index("<|tool_call>") + 1
+    if r.random() < 0.5:
+        cut = r.randrange(start, text.rindex("<tool_call|>"))
+        while text[:cut].endswith("<tool_call|>") or text[:cut].count("<|tool_call>") == (
+                text[:cut].count("<tool_call|>")):
+            cut += 1
+        return text[:cut]
+    pieces = re.split(r'(<\|"\|>)', text[start:])   # string, quote, string, quote...
+    spots = []
+    for i, piece in enumerate(pieces):
+        if i % 2:
+            spots.append((i, 0, len(piece)))
+        elif i % 4 == 0:
+            spots += [(i, m.start(), 1) for m in re.finditer(r"[{}\[\]:]", piece)]
+    i, at, n = r.choice(spots)
+    pieces[i] = pieces[i][:at] + pieces[i][at + n:]
+    return text[:start] + "".join(pieces)
+
+
+def check_calls(exe, seed, edition, count):
+    """What the template prints for a call must be read back as what it was; a damaged
+    answer must be reported."""
     maker, requests, wanted = Maker(seed, edition), [], []
-    plain = ["k%d" % i for i in range(9)] + ["City", "city", "naïve", "with space"]
-    for _ in range(300):
-        def clean(v):
-            if isinstance(v, dict):
-                return {maker.r.choice(plain): clean(x) for x in v.values()}
-            if isinstance(v, list):
-                return [clean(x) for x in v]
-            return v
+    # A bare key ends at these; the template quotes none, so no answer can hold them.
+    plain = [k for k in KEYS if not set(k) & set(":{},[]<")] + ["k%d" % i for i in range(9)]
+
+    def clean(v):
+        if isinstance(v, dict):
+            return {maker.r.choice(plain): clean(x) for x in v.values()}
+        return [clean(x) for x in v] if isinstance(v, list) else v
+
+    for _ in range(count):
         calls = [{"name": "tool_%d" % i, "arguments": clean(maker.mapping())} for i in range(2)]
         thinking = maker.r.choice(["", "a thought", "two\nlines"])
         requests.append({"messages": [{"role": "user", "content": "x"},
@@ -359,13 +199,20 @@ def check_calls(exe, seed, edition):
                          "edition": EDITIONS.index(edition)})
         wanted.append((thinking, calls))
     prompts = [a["text"].split("<|turn>model\n")[1] for a in run_driver(exe, requests)]
-    answers = run_driver(exe, [{"answer": p} for p in prompts])
-    for prompt, answer, (thinking, calls) in zip(prompts, answers, wanted):
+    bad = 0
+    for prompt, answer, (thinking, calls) in zip(
+            prompts, run_driver(exe, [{"answer": p} for p in prompts]), wanted):
         if answer.get("errors") != [] or answer["thinking"] != thinking or (
                 repr(sort_keys(answer["tool_calls"])) != repr(sort_keys(calls))):
-            print("read back wrongly: %r\n  %r\n  %r" % (prompt, answer, calls))
-            return 1
-    return 0
+            bad += 1
+            if bad == 1:
+                print("read back wrongly: %r\n  %r\n  %r" % (prompt, answer, calls))
+    broken = [damaged(maker.r, p) for p in prompts]
+    for text, answer in zip(broken, run_driver(exe, [{"answer": b} for b in broken])):
+        if not answer.get("errors"):
+            bad += 1
+            print("not reported: %r\n  %r" % (text, answer))
+    return bad
 
 
 def sort_keys(v):
@@ -378,17 +225,17 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ap.add_argument("--edition", choices=EDITIONS, required=True)
     ap.add_argument("--template", required=True)
-    ap.add_argument("--count", type=int, default=400)
+    ap.add_argument("--count", type=int, default=1000)
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--write")
     ap.add_argument("--keep", type=int, default=24)
     args = ap.parse_args()
-    source = load_template(args.template)
     env = environment()
-    templates = {1: env.from_string(source), 0: env.from_string(without_empty_thought(source))}
+    sources = both_kinds(load_template(args.template, args.edition))
+    templates = [env.from_string(t) for t in sources]
 
     maker, cases, texts = Maker(args.seed, args.edition), [], []
-    refused = 0
+    refused = named = 0
     while len(cases) < args.count:
         case = maker.case()
         case["empty_thought"] = int(not maker.chance(0.1))
@@ -402,8 +249,16 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         exe = compile_driver(folder)
         answers = run_driver(exe, cases)
-        bad = check_calls(exe, args.seed, args.edition)
+        told = run_driver(exe, [{"template": t} for t in sources])
+        bad = check_calls(exe, args.seed, args.edition, args.count)
+    number = EDITIONS.index(args.edition)
+    if told != [{"edition": number, "empty_thought": i} for i in (0, 1)]:
+        bad += 1
+        print("taken for another edition: %r" % told)
     for i, (case, text, answer) in enumerate(zip(cases, texts, answers)):
+        if text is not None and refused_by_name(case, answer.get("error", "")):
+            named += 1
+            continue
         try:
             assert answer.get("text") == text, "texts differ"
             if text is not None:
@@ -422,8 +277,9 @@ def main():
                             media=[[m[0], m[1]] for m in answers[i]["media"]],
                             stray=answers[i]["stray"])
                 f.write(json.dumps(line, ensure_ascii=False) + "\n")
-    print("chat template, %s edition: %d conversations, %d refused by Jinja2 and by us, %d differ; "
-          "300 answers read back" % (args.edition, len(cases), refused, bad))
+    print("chat template, %s edition: %d conversations, %d refused by both, %d by us alone and "
+          "why; %d answers read back, as many damaged; %d differ" % (
+              args.edition, len(cases), refused, named, args.count, bad))
     return 1 if bad else 0
 
 

@@ -84,7 +84,8 @@ static void one_case(const char *path, size_t line, const char *json, size_t len
 }
 
 static const struct { const char *path; size_t cases; } files[] = {
-    { "harness/check/data/chat/april.jsonl", 24 },
+    { "harness/check/data/chat/april.jsonl", 25 },
+    { "harness/check/data/chat/april28.jsonl", 8 },
     { "harness/check/data/chat/may.jsonl", 8 },
     { "harness/check/data/chat/july.jsonl", 16 },
 };
@@ -222,16 +223,20 @@ END_TEST
 
 /* Names that stand in the editions of the template, one more each time. */
 #define APRIL "<|turn> strip_thinking format_tool_response_block "
-#define MAY APRIL "filter_keys captured_content "
-#define JULY MAY "argument is none thinking_gate continues_into_next "
+#define APRIL28 APRIL "filter_keys captured_content "
+#define MAY APRIL28 "part.get('type') == 'image' "
+#define JULY APRIL28 "argument is none thinking_gate continues_into_next "
+#define RESET "ns.prev_message_type = None "
 
 START_TEST(editions_are_told_apart)
 {
     static const struct { const char *text; int edition, empty; } rows[] = {
         { APRIL, G4_CHAT_APRIL, 0 }, { APRIL "'<|channel>thought\\n<channel|>'", G4_CHAT_APRIL, 1 },
+        { APRIL28, G4_CHAT_APRIL28, 0 },
         { MAY "'<|channel>thought\\n<channel|>'", G4_CHAT_MAY, 1 }, { JULY, G4_CHAT_JULY, 0 },
         { "", -1, 0 }, { "<start_of_turn>", -1, 0 }, { APRIL "filter_keys", -1, 0 },
-        { JULY "format_type_argument", -1, 0 },
+        { JULY "format_type_argument", -1, 0 }, { JULY RESET, G4_CHAT_JULY, 0 },
+        { JULY RESET RESET, -1, 0 },
         { APRIL "thinking_gate continues_into_next", -1, 0 },
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

@@ -101,6 +101,8 @@ static const struct { g4_chat_edition edition; const char *json, *message; } ren
       "c.json: messages[1].content is an object" },
     { G4_CHAT_APRIL, RESULT("\"tool_call_id\":\"1\",\"content\":[{\"type\":\"image\"}]"),
       "c.json: messages[1].content[0]: this edition of the template drops media" },
+    { G4_CHAT_APRIL28, RESULT("\"tool_call_id\":\"1\",\"content\":[{\"type\":\"image\"}]"),
+      "c.json: messages[1].content[0]: this edition of the template drops media" },
     { G4_CHAT_MAY, "[{\"role\":\"system\",\"content\":[{\"type\":\"image\"}]}]",
       "c.json: messages[0].content[0]: no media in the system turn" },
     { G4_CHAT_JULY, CALL("{\"function\":{\"name\":\"f\"}}"),

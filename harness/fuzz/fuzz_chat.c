@@ -29,10 +29,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     try_answer((const char *)data, size);
     if (g4_chat_parse(&chat, "fuzz/input", data, size, &err) != G4_OK) return 0;
     g4_chat_set_tools(chat, "tools", data, size, &err);
-    for (int i = 0; i < 12; i++) {
-        g4_chat_options o = { .edition = (g4_chat_edition)(i % 3), .thinking = i / 3 % 2,
+    for (int i = 0; i < 16; i++) {
+        g4_chat_options o = { .edition = (g4_chat_edition)(i % 4), .thinking = i / 4 % 2,
                               .add_generation_prompt = 1, .empty_thought = i & 1,
-                              .preserve_thinking = i / 6 };
+                              .preserve_thinking = i / 8 };
         if (g4_chat_render(chat, &o, &t, &err) != G4_OK) continue;
         if (strlen(t.text) != t.len) abort();
         for (size_t m = 0; m < t.media_count; m++)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Renders conversations for golden/check_chat.py, which compiles this file: one
  * JSON object a line on stdin, one on stdout.
- *   in   {"messages", "tools", "edition": 0 | 1 | 2, "thinking", "generation_prompt",
+ *   in   {"messages", "tools", "edition": 0 ... 3, "thinking", "generation_prompt",
  *         "empty_thought", "preserve_thinking"}
  *   out  {"text", "media": [[kind, offset, path], ...], "stray"} or {"error"}
+ *   in   {"template": text}           out  {"edition", "empty_thought"} or {"error"}
  *   in   {"answer": text, "in_thought"}   out  {"thinking", "text", "tool_calls", "errors"}
  * Not part of the program: the byte-exact text is not to be had from its commands. */
 #include "ref/base/json.h"
@@ -49,6 +50,16 @@ static json_t *render(json_t *in)
     return out;
 }
 
+static json_t *detect(json_t *text)
+{
+    g4_err err;
+    g4_chat_options o = g4_chat_defaults();
+    if (g4_chat_detect(&o, "template", json_string_value(text), json_string_length(text),
+                       &err) != G4_OK)
+        return json_pack("{s:s}", "error", err.msg);
+    return json_pack("{s:i,s:i}", "edition", (int)o.edition, "empty_thought", o.empty_thought);
+}
+
 static json_t *answer(json_t *in)
 {
     g4_err err;
@@ -80,7 +91,9 @@ int main(void)
         if (g4_json_parse(&j, "case.json", line, (size_t)n, &err) != G4_OK) {
             out = json_pack("{s:s}", "error", err.msg);
         } else {
-            out = json_object_get(j.root, "answer") ? answer(j.root) : render(j.root);
+            json_t *text = json_object_get(j.root, "template");
+            out = text ? detect(text) :
+                  json_object_get(j.root, "answer") ? answer(j.root) : render(j.root);
             g4_json_free(&j);
         }
         if (!out || json_dumpf(out, stdout, JSON_COMPACT) != 0) return 1;

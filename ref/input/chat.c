@@ -22,22 +22,33 @@ static int contains(const char *text, size_t len, const char *what)
     return memmem(text, len, what, strlen(what)) != NULL;
 }
 
+/* Vendors rewrite the template and keep its names: one has a macro of its own, one
+ * (Unsloth's of July) closes turns otherwise and resets this variable once more. */
+static int is_rewritten(const char *text, size_t len)
+{
+    static const char reset[] = "prev_message_type = None";
+    const char *first = memmem(text, len, reset, strlen(reset));
+    return contains(text, len, "format_type_argument") ||
+           (first && contains(first + 1, len - (size_t)(first + 1 - text), reset));
+}
+
 /* Names of the template's own variables tell the editions apart. */
 g4_status g4_chat_detect(g4_chat_options *o, const char *file, const char *text, size_t len,
                          g4_err *err)
 {
     int ours = contains(text, len, "<|turn>") && contains(text, len, "strip_thinking") &&
-               contains(text, len, "format_tool_response_block") &&
-               !contains(text, len, "format_type_argument");   /* a vendor's rewrite */
+               contains(text, len, "format_tool_response_block") && !is_rewritten(text, len);
     int filter = contains(text, len, "filter_keys"), null = contains(text, len, "argument is none");
     int captured = contains(text, len, "captured_content");
+    int media = contains(text, len, "part.get('type') == 'image'");   /* of a tool's result */
     int july = contains(text, len, "thinking_gate") && contains(text, len, "continues_into_next");
     if (ours && july && filter && null && captured) o->edition = G4_CHAT_JULY;
-    else if (ours && !july && filter && !null && captured) o->edition = G4_CHAT_MAY;
+    else if (ours && !july && filter && !null && captured)
+        o->edition = media ? G4_CHAT_MAY : G4_CHAT_APRIL28;
     else if (ours && !july && !filter && !null && !captured) o->edition = G4_CHAT_APRIL;
     else
         return g4_fail(err, G4_EINPUT, "%s: not one of the editions of Gemma 4's chat template "
-                       "that are known here (April, May, July 2026)", file);
+                       "that are known here (10 April, 28 April, May, July 2026)", file);
     o->empty_thought = contains(text, len, "<|channel>thought\\n<channel|>");
     return G4_OK;
 }

@@ -14,7 +14,7 @@
  *             data:, http: and base64 are refused with a message.
  *   tool_calls, tool_call_id, tool_responses, reasoning, reasoning_content as
  *             the template reads them: arguments given as a JSON text stand in the
- *             prompt as that text (April, May), or are read first (July, whose
+ *             prompt as that text (until May), or are read first (July, whose
  *             template refuses them otherwise).
  *
  * Text of messages goes in as it is, so "<turn|>" written by a user ends the
@@ -30,9 +30,10 @@
 
 /* Google's template has been revised; a checkpoint carries the one it means. */
 typedef enum g4_chat_edition {
-    G4_CHAT_APRIL,   /* 28 April 2026: llama.cpp's google-gemma-4-31B-it.jinja */
-    G4_CHAT_MAY,     /* 18 May 2026: the first of the 12B checkpoint; system text in parts,
-                      * media in the results of tools */
+    G4_CHAT_APRIL,   /* 10 April 2026: llama.cpp's google-gemma-4-31B-it.jinja */
+    G4_CHAT_APRIL28, /* 28 April 2026: system text in parts, schemas unfiltered */
+    G4_CHAT_MAY,     /* 18 May 2026: the first of the 12B checkpoint; media in the results
+                      * of tools */
     G4_CHAT_JULY,    /* 15 July 2026: null arguments, reasoning kept, turns in balance */
 } g4_chat_edition;
 

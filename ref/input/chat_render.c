@@ -166,7 +166,7 @@ static const char *result_name(const json_t *calls, const json_t *result)
     return name;
 }
 
-/* A result given as parts: its texts joined, its media behind it (April drops them). */
+/* A result given as parts: its texts joined, its media behind it (dropped before May). */
 static g4_status put_result_parts(chat_ctx *c, const char *name, const json_t *parts)
 {
     chat_buf b = { NULL, 0, 0, 0 };
@@ -184,7 +184,7 @@ static g4_status put_result_parts(chat_ctx *c, const char *name, const json_t *p
     G4_TRY(s);
     json_array_foreach(parts, i, part) {
         int kind = chat_media_kind(json_string_value(json_object_get(part, "type")));
-        if (kind && c->o->edition == G4_CHAT_APRIL)
+        if (kind && c->o->edition < G4_CHAT_MAY)
             return g4_fail(c->err, G4_EINPUT,
                            "%s: %s.content[%zu]: this edition of the template drops media in a "
                            "tool's result", c->file, c->where, i);

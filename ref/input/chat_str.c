@@ -140,7 +140,9 @@ void chat_float(char *text, double d)
     *out = 0;
 }
 
-/* Not str.isprintable(), and assigned: the repr of these is an escape. */
+/* The repr of these is an escape: assigned and not str.isprintable(), or never to be
+ * assigned.  What is merely unassigned depends on the Unicode version of the Python
+ * that asks, and is printed here. */
 static int is_hidden(uint32_t c)
 {
     static const uint32_t ranges[][2] = {
@@ -151,7 +153,7 @@ static int is_hidden(uint32_t c)
         {0x110cd, 0x110cd}, {0x13430, 0x13438}, {0x1bca0, 0x1bca3}, {0x1d173, 0x1d17a},
         {0xe0001, 0xe007f}, {0xf0000, 0x10ffff},
     };
-    if (c < 0x20) return 1;
+    if (c < 0x20 || (c & 0xfffe) == 0xfffe || (c >= 0xfdd0 && c <= 0xfdef)) return 1;
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
         if (c >= ranges[i][0] && c <= ranges[i][1]) return 1;
     return 0;
