@@ -59,7 +59,8 @@ $(BUILD)/gemma4: $(OBJ) $(BUILD)/obj/harness/main.o
 
 # A fuzz target by itself replays files; `make fuzz` links it with libFuzzer.
 FUZZ_MAIN ?= $(BUILD)/obj/harness/fuzz/driver.o
-$(FUZZ:%=$(BUILD)/fuzz/%): $(BUILD)/fuzz/%: $(BUILD)/obj/harness/fuzz/fuzz_%.o $(OBJ) $(FUZZ_MAIN)
+FUZZ_OBJ = $(BUILD)/obj/harness/fuzz/folder.o $(OBJ) $(FUZZ_MAIN)
+$(FUZZ:%=$(BUILD)/fuzz/%): $(BUILD)/fuzz/%: $(BUILD)/obj/harness/fuzz/fuzz_%.o $(FUZZ_OBJ)
 	@mkdir -p $(@D)
 	@echo "  LD $@"
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(FUZZ_LDFLAGS) -o $@ $^ $(ALL_LIBS)

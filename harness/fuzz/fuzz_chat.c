@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Fuzz target: a conversation rendered in every edition of the template, tools
- * set from the same bytes, and the bytes as an answer.  What renders must keep
+ * Fuzz target: a conversation rendered in every edition of the template, behind
+ * the first NUL its tools, and the bytes as an answer.  What renders must keep
  * its promises: placeholders where they are said to be, text of that length;
  * and a rendered text is an answer like any other to the parser. */
+#include "harness/fuzz/folder.h"
 #include "ref/input/chat.h"
 
 #include <stdint.h>
@@ -27,8 +28,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     g4_chat *chat;
     g4_chat_text t;
     try_answer((const char *)data, size);
-    if (g4_chat_parse(&chat, "fuzz/input", data, size, &err) != G4_OK) return 0;
-    g4_chat_set_tools(chat, "tools", data, size, &err);
+    fuzz_bytes tools = { data, size }, messages = fuzz_cut(&tools);
+    if (g4_chat_parse(&chat, "fuzz/input", messages.data, messages.size, &err) != G4_OK) return 0;
+    if (tools.data) g4_chat_set_tools(chat, "tools", tools.data, tools.size, &err);
     for (int i = 0; i < 16; i++) {
         g4_chat_options o = { .edition = (g4_chat_edition)(i % 4), .thinking = i / 4 % 2,
                               .add_generation_prompt = 1, .empty_thought = i & 1,
