@@ -108,7 +108,7 @@ BASELINE := RUN="qemu-x86_64 -cpu qemu64" CK_TIMEOUT_MULTIPLIER=60
 SUITES := $(patsubst harness/check/check_%.c,%,$(wildcard harness/check/check_*.c))
 # Suites with threads, for the thread sanitizer; suites that pin bits, for emulated CPUs.
 THREAD_SUITES ?= $(filter base invariance verify,$(SUITES))
-BIT_SUITES ?= $(filter base real dtype kernels digest,$(SUITES))
+BIT_SUITES ?= $(filter base real dtype formats kernels digest,$(SUITES))
 
 run-check: $(BUILD)/check $(BUILD)/gemma4
 	$(RUN) $(BUILD)/check

@@ -63,12 +63,24 @@ static int stored_digest(const char *name, char hex[G4_SHA256_HEX])
     return found;
 }
 
+static int has_kernel(const char *op, int dtype)
+{
+    int count, found = strcmp(op, "linear") != 0;
+    const g4_kernel *k = g4_kernels(&count);
+    for (int i = 0; i < count; i++)
+        found |= strcmp(k[i].op, op) == 0 && g4_dtype_by_name(k[i].dtype) == dtype;
+    return found;
+}
+
 static void check_digest(const char *op, int dtype)
 {
     char name[128], want[G4_SHA256_HEX], have[G4_SHA256_HEX], fault[KERNEL_TEXT];
     g4_ops ref = g4_ops_ref();
     snprintf(name, sizeof name, "%s_%s", op, g4_dtype_get((g4_dtype)dtype)->name);
-    ck_assert_msg(stored_digest(name, want), "%s: no line for %s", digest_file, name);
+    if (!stored_digest(name, want)) {   /* plain unpacking has check_formats.c's digests */
+        ck_assert_msg(!has_kernel(op, dtype), "%s: no line for %s", digest_file, name);
+        return;
+    }
     ck_assert_msg(!kernel_digest(&ref, op, (g4_dtype)dtype, have, fault), "%s", fault);
     ck_assert_msg(strcmp(want, have) == 0, "%s: definition gives %s, file says %s", name, have,
                   want);

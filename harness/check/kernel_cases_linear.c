@@ -60,7 +60,7 @@ static int make_weights(kernel_run *run, const kernel_linear_case *c, int index,
     for (int64_t r = 0; r < c->rows; r++) {
         for (int64_t i = 0; i < c->cols; i++)
             one[i] = kernel_number(run, KERNEL_WEIGHTS, (uint64_t)(r * c->cols + i));
-        info->pack(data + (size_t)r * stride, one, c->cols);
+        info->pack(data + (size_t)r * stride, one, NULL, c->cols);
     }
     *w = (g4_mat){ run->dtype, c->rows, c->cols, stride, data };
     return 1;

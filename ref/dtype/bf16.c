@@ -10,8 +10,9 @@ void g4_unpack_bf16(float *y, const void *packed, int64_t n)
     for (int64_t i = 0; i < n; i++) y[i] = g4_bf16_to_f32(g4_load_u16(p + 2 * i));
 }
 
-void g4_pack_bf16(void *packed, const float *x, int64_t n)
+void g4_pack_bf16(void *packed, const float *x, const float *weight, int64_t n)
 {
+    (void)weight;
     unsigned char *p = packed;
     for (int64_t i = 0; i < n; i++) {
         uint16_t h = g4_f32_to_bf16(x[i]);

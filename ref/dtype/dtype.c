@@ -4,8 +4,8 @@
 #include <string.h>
 
 static const g4_dtype_info table[G4_DTYPE_COUNT] = {
-#define G4_DTYPE(id, name, block, bytes, gguf) \
-    [G4_##id] = { #name, block, bytes, gguf, g4_unpack_##name, g4_pack_##name },
+#define G4_DTYPE(id, name, block, bytes, gguf, pack) \
+    [G4_##id] = { #name, block, bytes, gguf, g4_unpack_##name, pack },
 #include "ref/dtype/dtype.def"
 #undef G4_DTYPE
 };

@@ -10,7 +10,7 @@
 
 /* Number formats by their ggml names; rows in ref/dtype/dtype.def. */
 typedef enum g4_dtype {
-#define G4_DTYPE(id, name, block, bytes, gguf) G4_##id,
+#define G4_DTYPE(id, name, block, bytes, gguf, pack) G4_##id,
 #include "ref/dtype/dtype.def"
 #undef G4_DTYPE
     G4_DTYPE_COUNT

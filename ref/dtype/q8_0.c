@@ -31,8 +31,9 @@ static int round_away(float v)
     return whole + (rest >= 0.5f) - (rest <= -0.5f);
 }
 
-void g4_pack_q8_0(void *packed, const float *x, int64_t n)
+void g4_pack_q8_0(void *packed, const float *x, const float *weight, int64_t n)
 {
+    (void)weight;
     unsigned char *p = packed;
     for (int64_t b = 0; b < n / BLOCK; b++, p += BYTES) {
         float top = 0.0f, all = 0.0f;

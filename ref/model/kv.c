@@ -24,8 +24,8 @@ void g4_kv_put(g4_kv *kv, int64_t token, const float *key, const float *value)
 {
     size_t at = (size_t)(token % kv->slots) * kv->row_bytes;
     const g4_dtype_info *info = g4_dtype_get(kv->dtype);
-    info->pack(kv->key + at, key, kv->width);
-    info->pack(kv->value + at, value, kv->width);
+    info->pack(kv->key + at, key, NULL, kv->width);
+    info->pack(kv->value + at, value, NULL, kv->width);
 }
 
 g4_kv_view g4_kv_read(const g4_kv *kv, int64_t lo, int64_t hi, float *scratch)

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * q5_0: 32 values share one f16 scale d; value i is d * (q[i] - 16), q 5 bits.
+ * The low four bits lie as in q4_0, the fifth bit of value i is bit i of h.
+ *
+ *   | d f16 | h u32 | low q[0] + 16 q[16] | .. | low q[15] + 16 q[31] |   22 bytes, 5.5 bits */
+#include "ref/dtype/block.h"
+
+typedef struct block {
+    uint8_t d[2];
+    uint8_t h[4];
+    uint8_t q[16];
+} block;
+_Static_assert(sizeof(block) == 22, "q5_0");
+
+void g4_unpack_q5_0(float *y, const void *packed, int64_t n)
+{
+    const block *b = packed;
+    for (; n > 0; n -= 32, y += 32, b++) {
+        float d = g4_block_f16(b->d);
+        uint32_t h = g4_load_u32(b->h);
+        for (int i = 0; i < 16; i++) {
+            y[i] = d * (float)((int)((b->q[i] & 15) | (h >> i & 1) << 4) - 16);
+            y[i + 16] = d * (float)((int)((b->q[i] >> 4) | (h >> (i + 16) & 1) << 4) - 16);
+        }
+    }
+}
