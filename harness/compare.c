@@ -18,6 +18,7 @@ struct g4_compare {
     g4_golden *golden, *twin;
     char *ours;
     g4_compare_row *rows;      /* one for each dataset of the golden */
+    int expect_all;
 };
 
 /* "x.f64.h5" -> malloc'ed "x.h5"; NULL with *fits 0 if not so named. */
@@ -241,6 +242,13 @@ static int is_request(const g4_golden_set *s)
     return 1;
 }
 
+void g4_compare_expect_all(g4_compare *c) { c->expect_all = 1; }
+
+int g4_compare_unmade(const g4_compare *c, const g4_compare_row *r)
+{
+    return c->expect_all && !r->compared && !is_request(r->set);
+}
+
 /* Is a worse than b?  NaN is worst. */
 static int worse(double a, double b)
 {
@@ -257,6 +265,7 @@ g4_compare_sum g4_compare_finish(const g4_compare *c)
         double rel = r->diff.relative_l2;
         if (!r->compared) {
             s.missing++;
+            s.unmade += g4_compare_unmade(c, r) != 0;
             continue;
         }
         s.compared++;
@@ -280,6 +289,6 @@ g4_compare_sum g4_compare_finish(const g4_compare *c)
         s.twin_ours = exp(ours / (double)s.twin_count);
         s.twin_theirs = exp(theirs / (double)s.twin_count);
     }
-    s.held = results > 0 && s.failed == 0 && s.twin_ours <= s.twin_theirs;
+    s.held = results > 0 && s.failed == 0 && s.unmade == 0 && s.twin_ours <= s.twin_theirs;
     return s;
 }

@@ -33,6 +33,7 @@ typedef struct g4_compare_row {
 typedef struct g4_compare_sum {
     int held;
     size_t compared, missing, failed;
+    size_t unmade;                  /* of the missing: results, where all are expected */
     const g4_compare_row *first;    /* past its bound; NULL: none */
     const g4_compare_row *worst;    /* largest relative L2; NULL: nothing compared */
     double mean;                    /* geometric, of relative L2 where > 0; 0: none */
@@ -58,10 +59,14 @@ g4_status g4_compare_dataset(g4_compare *c, const char *path, int64_t rows, int6
                              const float *ours, g4_err *err);
 /* Every dataset that both files have. */
 g4_status g4_compare_file(g4_compare *c, g4_golden *ours, g4_err *err);
+/* From now on a result that the golden holds and nobody gives falls short: a file may
+ * leave out what it likes, the model itself may not. */
+void g4_compare_expect_all(g4_compare *c);
+int g4_compare_unmade(const g4_compare *c, const g4_compare_row *r);
 
 size_t g4_compare_count(const g4_compare *c);
 const g4_compare_row *g4_compare_at(const g4_compare *c, size_t i);   /* in order */
-/* Held: something was computed and compared, and all of it held. */
+/* Held: something was computed and compared, all of it held, and nothing is unmade. */
 g4_compare_sum g4_compare_finish(const g4_compare *c);
 
 /* Name of the dataset without what all have in front. */

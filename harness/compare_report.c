@@ -70,15 +70,18 @@ static void print_row(const g4_compare_row *r, int twin, FILE *out)
                 100 * r->logits.top5);
 }
 
-static void print_missing(const g4_compare *c, size_t missing, FILE *out)
+/* The first few of those that were not compared, or only of those not made. */
+static void print_missing(const g4_compare *c, size_t missing, int unmade, FILE *out)
 {
     enum { NAMES = 6 };
     size_t shown = 0;
     if (!missing) return;
-    fprintf(out, "%zu of the golden's datasets were not compared:", missing);
+    fprintf(out, "%zu of the golden's datasets were not %s:", missing,
+            unmade ? "made by the model" : "compared");
     for (size_t i = 0; i < g4_compare_count(c) && shown < NAMES; i++) {
         const g4_compare_row *r = g4_compare_at(c, i);
-        if (!r->compared) fprintf(out, "%s %s", shown++ ? "," : "", r->set->path);
+        if (unmade ? g4_compare_unmade(c, r) : !r->compared)
+            fprintf(out, "%s %s", shown++ ? "," : "", r->set->path);
     }
     fprintf(out, "%s\n", missing > NAMES ? ", ..." : "");
 }
@@ -96,12 +99,13 @@ void g4_compare_table(const g4_compare *c, FILE *out)
     if (s.worst)
         fprintf(out, ", worst %.2e at %s", s.worst->diff.relative_l2, s.worst->set->path);
     fprintf(out, "\n");
-    print_missing(c, s.missing, out);
+    print_missing(c, s.missing, 0, out);
     if (s.twin_count)
         fprintf(out, "against float64, geometric mean over %zu datasets: ours %.2e, "
                 "theirs in float32 %.2e: %s\n", s.twin_count, s.twin_ours, s.twin_theirs,
                 s.twin_ours <= s.twin_theirs ? "ok" : "PAST ITS BOUND");
     if (s.first) fprintf(out, "first past its bound: %s\n", s.first->set->path);
+    print_missing(c, s.unmade, 1, out);
     fprintf(out, "%s\n", s.held ? "held" : s.compared ? "fell short" :
             "fell short: nothing was compared");
 }
@@ -185,15 +189,20 @@ json_t *g4_compare_json(const g4_compare *c)
 {
     g4_compare_sum s = g4_compare_finish(c);
     json_t *o = json_object(), *sets = json_array(), *missing = json_array();
-    int bad = !o || !sets || !missing;
+    json_t *unmade = json_array();
+    int bad = !o || !sets || !missing || !unmade;
     for (size_t i = 0; !bad && i < g4_compare_count(c); i++) {
         const g4_compare_row *r = g4_compare_at(c, i);
         bad = r->compared ? json_array_append_new(sets, row_json(r)) :
               json_array_append_new(missing, json_string(r->set->path));
+        if (!bad && g4_compare_unmade(c, r))
+            bad = json_array_append_new(unmade, json_string(r->set->path));
     }
     if (!bad) bad = put_sum(o, c, &s);
     if (!bad) bad = json_object_set(o, "datasets", sets);
     if (!bad) bad = json_object_set(o, "not_compared", missing);
+    if (!bad) bad = json_object_set(o, "not_made", unmade);
+    json_decref(unmade);
     json_decref(sets);
     json_decref(missing);
     if (!bad) return o;

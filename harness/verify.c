@@ -311,6 +311,7 @@ g4_status g4_verify(g4_compare **c, const g4_runtime *rt, const char *path,
     *c = NULL;
     G4_TRY(g4_compare_open(&k.c, path, rt->model->dir, o->golden_flags, err));
     k.golden = g4_compare_golden(k.c);
+    g4_compare_expect_all(k.c);
     g4_status s = run(&k, o, err);
     for (size_t i = 0; k.parts && i < g4_golden_count(k.golden); i++) free(k.parts[i].data);
     g4_drafter_close(k.drafter);
