@@ -238,7 +238,8 @@ static const struct {
     /* the model makes no such thing */
     { "text.h5", "activations/layers/00/output", MOVE, 0, 0, 1, "activations/layers/12/output" },
     { "text.h5", "activations/norm", MOVE, 0, 0, 1, "activations/vision/soft_tokens" },
-    { "mtp_short.h5", "activations/mtp/step1/hidden", MOVE, 0, 0, 1, "activations/mtp/step9/hidden" },
+    { "mtp_short.h5", "activations/mtp/step1/hidden", MOVE, 0, 0, 1,
+      "activations/mtp/step9/hidden" },
     { "text.h5", "activations/norm", MOVE, 0, 0, 0, "activations/norms" },   /* unknown */
     { "greedy.h5", "inputs/generated", SET, 0, -1, 1, "" },
     { "greedy.h5", "inputs/assisted", SET, 3, 2147483647, 1, "" },
