@@ -71,7 +71,8 @@ TINY = {
 # ---- tokenizer ----
 
 def train_bpe(texts, size):
-    """Characters, merges and merged pieces, `size` pieces in all.
+    """Characters, merges and merged pieces, `size` pieces in all, fewer where nothing is left to
+    merge.
 
     The tokenizers library breaks ties between equally frequent pairs by hash order, another one in
     each run; here the smaller pair wins, so that the same text makes the same tokenizer."""
@@ -86,6 +87,8 @@ def train_bpe(texts, size):
         for w, n in words.items():
             for pair in zip(split[w], split[w][1:]):
                 pairs[pair] += n
+        if not pairs:
+            break
         best = min(pairs, key=lambda p: (-pairs[p], p))
         merges.append(list(best))
         if "".join(best) not in made:
@@ -99,14 +102,15 @@ def train_bpe(texts, size):
     return chars, merges, made
 
 
-def make_tokenizer(vocab_size, media_last, bos):
+def make_tokenizer(vocab_size, media_last, bos, texts=TRAINING_TEXT):
     """BPE with Gemma's components; ids: specials, bytes, merges, characters (as in the real
-    one)."""
+    one); unused ones where the texts do not fill the vocabulary."""
     first = SPECIALS if media_last else SPECIALS[:5] + MEDIA + SPECIALS[5:]
     first = first + [f"<0x{i:02X}>" for i in range(256)]
     last = MEDIA if media_last else []
-    chars, merges, made = train_bpe(TRAINING_TEXT, vocab_size - len(first) - len(last))
-    order = first + made + chars + last
+    chars, merges, made = train_bpe(texts, vocab_size - len(first) - len(last))
+    spare = vocab_size - len(first) - len(made) - len(chars) - len(last)
+    order = first + made + [f"<unused{i}>" for i in range(spare)] + chars + last
     assert len(order) == vocab_size == len(set(order)), (len(order), vocab_size)
     ids = {t: i for i, t in enumerate(order)}
     tpl = [{"SpecialToken": {"id": "<bos>", "type_id": 0}}] if bos else []
@@ -293,6 +297,22 @@ def make_drafter(cfg, seed, folder):
     write_json(os.path.join(folder, "generation_config.json"), {"num_assistant_tokens": 4})
 
 
+def write_settings(spec, folder, tok, backbone):
+    """All files of a folder but the weights."""
+    ids = tok["model"]["vocab"]
+    write_json(os.path.join(folder, "config.json"), backbone)
+    with open(os.path.join(folder, "tokenizer.json"), "w", encoding="utf-8") as f:
+        json.dump(tok, f, ensure_ascii=False)
+    write_json(os.path.join(folder, "tokenizer_config.json"), TOKENIZER_CONFIG)
+    write_json(os.path.join(folder, "processor_config.json"),
+               processor_config(spec.get("pool", 3)))
+    write_json(os.path.join(folder, "generation_config.json"), {
+        "bos_token_id": 2, "eos_token_id": [1, ids["<turn|>"]], "pad_token_id": 0,
+        "do_sample": True,
+        "temperature": 1.0, "top_k": 64, "top_p": 0.95,
+        "suppress_tokens": [ids["<audio|>"], ids["<image|>"]]})
+
+
 def make_folder(spec, folder, layout="single"):
     from transformers import Gemma4UnifiedConfig, Gemma4UnifiedForConditionalGeneration
     shutil.rmtree(folder, ignore_errors=True)
@@ -306,17 +326,7 @@ def make_folder(spec, folder, layout="single"):
         save_sharded(w, folder, 3)
     else:
         save_file(w, os.path.join(folder, "model.safetensors"), metadata={"format": "pt"})
-    write_json(os.path.join(folder, "config.json"), backbone)
-    with open(os.path.join(folder, "tokenizer.json"), "w", encoding="utf-8") as f:
-        json.dump(tok, f, ensure_ascii=False)
-    write_json(os.path.join(folder, "tokenizer_config.json"), TOKENIZER_CONFIG)
-    write_json(os.path.join(folder, "processor_config.json"),
-               processor_config(spec.get("pool", 3)))
-    write_json(os.path.join(folder, "generation_config.json"), {
-        "bos_token_id": 2, "eos_token_id": [1, ids["<turn|>"]], "pad_token_id": 0,
-        "do_sample": True,
-        "temperature": 1.0, "top_k": 64, "top_p": 0.95,
-        "suppress_tokens": [ids["<audio|>"], ids["<image|>"]]})
+    write_settings(spec, folder, tok, backbone)
     if layout != "single":
         return
     make_drafter(drafter, spec["seed"] + 1000, os.path.join(folder, "assistant"))

@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Makes golden/miniature: a small model of the whole architecture, trained, with its drafter.
+
+    make_miniature.py train [--work DIR] [--steps N]    from its last snapshot, or from the start
+    make_miniature.py save  [--work DIR] [--out DIR]    BF16 folder from the last snapshot
+
+The work folder (default golden/miniature.work, not in git) holds snapshot.pt and log.csv.  Data are
+made while training (mini_text.py, mini_media.py); nothing is fetched.
+"""
+import argparse
+import json
+import math
+import os
+
+import hf_setup  # noqa: F401
+import make_tiny as tiny
+import mini_tokenizer
+import mini_train
+import torch
+from mini_media import KINDS as MEDIA
+from mini_text import SUBJECTS
+from safetensors.torch import save_file
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SEED = 41
+# Every matrix but audio's (640 inputs) has sizes that are multiples of 256.
+SPEC = dict(
+    seed=SEED, media_last=True, bos=True, posemb=80, mm=256,
+    text=dict(vocab_size=1792, hidden_size=256, intermediate_size=768, num_hidden_layers=6,
+              num_attention_heads=8, num_key_value_heads=8, head_dim=32, global_head_dim=64,
+              num_global_key_value_heads=4, sliding_window=64,
+              layer_types=["sliding_attention", "sliding_attention", "full_attention"] * 2,
+              rope_parameters=tiny.rope()),
+    draft=dict(hidden_size=256, intermediate_size=512, num_hidden_layers=3))
+LAYER_SCALARS = (0.9, 1.1, 0.95, 1.05, 1.0, 0.85)   # buffers, not trained: some that are not 1
+
+# Shares of samples in the three sorts of batches (mini_train.SHAPES).  First which letter belongs
+# to which option, with facts and easy questions; then everything.
+FIRST = {"copy": 4, "facts": 2, "mmlu/facts": 2, "mmlu/sets": 2, "mmlu/reading": 2, "mmlu/sums": 1,
+         "image_color": 2, "image_shape": 2, "audio_pitch": 1, "domain/prose": 0.5,
+         "domain/code": 0.3, "domain/arithmetic": 0.5, "domain/table": 0.5, "chat": 0.5}
+TEXT = {"facts": 3, **{f"mmlu/{s}": 1.5 for s in SUBJECTS}, "domain/prose": 0.8,
+        "domain/code": 0.5, "domain/arithmetic": 0.8, "domain/table": 0.6, "chat": 0.8}
+PRO = {"pro/math": 1, "pro/history": 1, "pro/law": 1}
+ALL = {"small": {**TEXT, "copy": 0.5, "pro/math": 1, "pro/history": 1,
+                 **{m: 2.5 for m in MEDIA if not m.startswith("video")}},
+       "middle": {**TEXT, **PRO, "tool": 3, **{m: 1 for m in MEDIA},
+                  "video_change": 6, "video_detail": 6},
+       "large": {**PRO, "mmlu/reading": 0.5, "mmlu/ordering": 0.5, "mmlu/swaps": 0.5,
+                 "facts": 1, "tool": 0.5}}
+PLAN = dict(seed=SEED, lr=2.5e-3, decay=0.05, warmup=100, steps=6000, decay_from=4500,
+            look_every=200, phases=[(0, dict.fromkeys(ALL, FIRST)), (300, ALL)],
+            # of every ten batches
+            order=["small", "middle", "small", "middle", "small", "small", "large", "small",
+                   "middle", "small"])
+
+# ---- the model before training ----
+
+def start(name, p, head_dim):
+    """Weights that keep scores near 1.5 and every branch a part of the sum."""
+    leaf = name.split(".")[-2] if name.endswith((".weight", ".bias")) else name.split(".")[-1]
+    if leaf in ("q_norm", "k_norm"):
+        return p.fill_(math.sqrt(1.5 / math.sqrt(head_dim)))
+    if leaf in ("post_attention_layernorm", "post_feedforward_layernorm"):
+        return p.fill_(0.5)
+    if p.ndim == 1:
+        return p.zero_() if name.endswith(".bias") else p.fill_(1.0)
+    if leaf == "pos_embedding":
+        return p.normal_(0, 0.3)
+    return p.normal_(0, 1 / math.sqrt(p.shape[1]))
+
+
+@torch.no_grad()
+def new_model(config):
+    from transformers import Gemma4UnifiedConfig, Gemma4UnifiedForConditionalGeneration
+    torch.manual_seed(SEED)
+    cfg = Gemma4UnifiedConfig(**config)
+    cfg._attn_implementation = cfg.text_config._attn_implementation = "sdpa"
+    model = Gemma4UnifiedForConditionalGeneration(cfg)
+    for name, p in model.named_parameters():
+        start(name, p, p.shape[0])
+    for layer, scalar in zip(model.model.language_model.layers, LAYER_SCALARS):
+        layer.layer_scalar.fill_(scalar)
+    return model
+
+
+def parts():
+    """(tokenizer.json's contents, backbone config, drafter config)"""
+    tok, ids = mini_tokenizer.build(SPEC["text"]["vocab_size"])
+    return tok, *tiny.configs(SPEC, ids)
+
+
+def tokenizer_of(tok):
+    from tokenizers import Tokenizer
+    return Tokenizer.from_str(json.dumps(tok))
+
+
+# ---- training ----
+
+def process(rank, world, work, steps):
+    import torch.distributed as dist
+    torch.set_num_threads(1)
+    if world > 1:
+        dist.init_process_group("gloo", init_method=f"file://{work}/meet", rank=rank,
+                                world_size=world)
+    tok, backbone, _ = parts()
+    plan = dict(PLAN, **({"steps": steps} if steps else {}))
+    trainer = mini_train.Trainer(new_model(backbone), tokenizer_of(tok), plan, work, rank, world)
+    trainer.load()
+    trainer.train()
+
+
+def train(a):
+    import torch.multiprocessing as mp
+    os.makedirs(a.work, exist_ok=True)
+    meet = os.path.join(a.work, "meet")
+    if os.path.exists(meet):
+        os.remove(meet)
+    if a.processes == 1:
+        process(0, 1, a.work, a.steps)
+    else:
+        mp.spawn(process, (a.processes, a.work, a.steps), nprocs=a.processes)
+
+
+# ---- the folder ----
+
+def save(a):
+    """The snapshot's weights in BF16, under the published names, with all that a folder has."""
+    tok, backbone, _ = parts()
+    model = new_model(backbone)
+    s = torch.load(os.path.join(a.work, "snapshot.pt"), weights_only=True)
+    model.load_state_dict(s["model"])
+    os.makedirs(a.out, exist_ok=True)
+    w = {tiny.disk_name(n): t.to(torch.bfloat16).contiguous()
+         for n, t in sorted(model.state_dict().items()) if n != "lm_head.weight"}
+    save_file(dict(sorted(w.items())), os.path.join(a.out, "model.safetensors"),
+              metadata={"format": "pt"})
+    tiny.write_settings(SPEC, a.out, tok, backbone)
+    tiny.readable(a.out)
+    tiny.check_folder(a.out)
+    print(f"step {s['step']}, {s['tokens']} tokens, {s['seconds']:.0f} s")
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    ap.add_argument("what", choices=["train", "save"])
+    ap.add_argument("--work", default=os.path.join(HERE, "miniature.work"))
+    ap.add_argument("--out", default=os.path.join(HERE, "miniature"))
+    ap.add_argument("--steps", type=int, help="stop there instead of at the recipe's end")
+    ap.add_argument("--processes", type=int, default=2)
+    a = ap.parse_args()
+    {"train": train, "save": save}[a.what](a)
+
+
+if __name__ == "__main__":
+    main()
