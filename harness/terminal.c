@@ -13,9 +13,15 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <termios.h>
 #include <unistd.h>
 
-enum { MAX_MESSAGE = 16 << 20 };
+/* CUT: what Linux keeps of a line that the terminal itself edits (N_TTY_BUF_SIZE,
+ * less the line's end); it drops the rest without a word. */
+enum { MAX_MESSAGE = 16 << 20, CUT = 4095 };
+
+/* A message that starts with this goes on to a line that ends with it: pasted text. */
+#define FENCE "\"\"\""
 
 typedef enum event { LINE, END, INTERRUPTED, BAD } event;
 
@@ -27,6 +33,7 @@ typedef struct talk {
     size_t in_at, in_size;
     char *line;                  /* malloc'ed; a message as it was typed */
     size_t len, capacity;
+    int fenced, cut;             /* the message: between fences; a line of it was cut */
     int ended;                   /* end of input, /quit, or Ctrl-C twice */
     int strikes;                 /* Ctrl-C since the last line */
     int wake[2];                 /* what the signal handler writes to */
@@ -151,22 +158,37 @@ static event read_line(talk *t, g4_err *err)
         if (end) n = (size_t)(end - text);
         t->in_at += n + (end != NULL);
         if (keep(t, text, n, err) != G4_OK) return BAD;
-        if (end) return LINE;
+        if (!end) continue;
+        struct termios mode;
+        if (t->len - before == CUT && tcgetattr(STDIN_FILENO, &mode) == 0)
+            t->cut |= (mode.c_lflag & ICANON) != 0;
+        return LINE;
     }
 }
 
-/* A message: lines, joined where one ends in a backslash. */
+/* Does the message end in a fence that is not its first? */
+static int closed(const talk *t)
+{
+    size_t n = strlen(FENCE);
+    return t->len >= 2 * n && memcmp(t->line + t->len - n, FENCE, n) == 0;
+}
+
+/* A message: lines, joined where one ends in a backslash, or from fence to fence. */
 static event read_message(talk *t, g4_err *err)
 {
     const char *prompt = "> ";
     t->len = 0;
+    t->fenced = t->cut = 0;
     for (;;) {
         fflush(stdout);
         fputs(prompt, stderr);
         event e = read_line(t, err);
         if (e == END && t->len > 0) return LINE;
-        if (e != LINE || t->len == 0 || t->line[t->len - 1] != '\\') return e;
-        t->line[t->len - 1] = '\n';
+        if (e != LINE || t->len == 0) return e;
+        t->fenced |= strncmp(t->line, FENCE, strlen(FENCE)) == 0;
+        if (t->fenced ? closed(t) : t->line[t->len - 1] != '\\') return LINE;
+        if (!t->fenced) t->len--;
+        if (keep(t, "\n", 1, err) != G4_OK) return BAD;
         prompt = ". ";
     }
 }
@@ -177,6 +199,9 @@ static int usable(const talk *t)
     size_t at = g4_utf8_check(t->line, t->len);
     if (t->len > MAX_MESSAGE) note("error: a message of more than %d bytes", (int)MAX_MESSAGE);
     else if (memchr(t->line, 0, t->len)) note("error: the message holds a NUL");
+    else if (t->cut)
+        note("error: the terminal keeps %d bytes of a line and dropped the rest; end lines with \\, "
+             "or --chat FILE", (int)CUT);
     else if (at < t->len) note("error: the message is not UTF-8 at byte %zu", at);
     else return 1;
     return 0;
@@ -292,6 +317,7 @@ static void do_help(talk *t, const char *arg)
         note("%-10s%-8s%s", c->name, c->value, c->help);
     }
     note("A line that ends in \\ goes on in the next; // in front sends text that starts with /.");
+    note("Pasted lines are one message between " FENCE " and " FENCE ".");
     note("Ctrl-C stops an answer; Ctrl-C twice, or Ctrl-D, ends.");
 }
 
@@ -369,8 +395,12 @@ static g4_status one_line(talk *t, g4_err *err)
     t->strikes = 0;
     if (t->len == 0 || !usable(t)) return G4_OK;
     if (t->line[t->len - 1] == '\r') t->line[--t->len] = 0;
-    if (line[0] == '/' && line[1] == '/') line++;
-    else if (line[0] == '/') {
+    if (t->fenced) {
+        if (closed(t)) t->line[t->len -= strlen(FENCE)] = 0;
+        line += strlen(FENCE);
+    } else if (line[0] == '/' && line[1] == '/') {
+        line++;
+    } else if (line[0] == '/') {
         obey(t, line);
         return G4_OK;
     }

@@ -409,6 +409,63 @@ START_TEST(end_of_input)
 }
 END_TEST
 
+/* What a terminal dropped must not be answered as if it were whole. */
+START_TEST(line_cut_by_the_terminal)
+{
+    char line[6000];
+    if (!runnable) return;
+    begin("golden/tiny/small/model", "--temperature 0 --max-tokens 5 --ctx 8192", answers);
+    memset(line, 'w', sizeof line);
+    type(line, sizeof line);
+    type("\n", 1);
+    wait_for("error: the terminal keeps 4095 bytes of a line");
+    wait_for("\n> ");
+    memset(line, ' ', sizeof line);
+    memcpy(line + 4000, "short enough\n", 13);
+    type(line, 4013);
+    wait_for("prompt tokens");
+    wait_for("\n> ");
+    type("/quit\n", 6);
+    ck_assert_int_eq(end(), 0);
+}
+END_TEST
+
+/* Pasted text between two lines of three quotes is one message, whatever is in it;
+ * a letter may come in two reads. */
+START_TEST(blocks_and_split_letters)
+{
+    char command[TEMPDIR_MAX + 16];
+    static const char paste[] = "\"\"\"a \\\n\n/quit\n  \"\"\" inside\n\xc3\xa9nd\"\"\"\n";
+    if (!runnable) return;
+    begin("golden/tiny/small/model", "--temperature 0 --max-tokens 5", answers);
+    type(paste, sizeof paste - 1);
+    wait_for("prompt tokens");
+    wait_for("\n> ");
+    enter("\"\"\"one line\"\"\"", "prompt tokens");
+    type("\"\"\"dropped\nhalf\003", 16);
+    wait_for("(Ctrl-C once more");
+    wait_for("\n> ");
+    struct termios mode;
+    ck_assert_int_eq(tcgetattr(t.fd, &mode), 0);
+    mode.c_lflag &= ~(tcflag_t)ICANON;   /* so that a read may end within a letter */
+    ck_assert_int_eq(tcsetattr(t.fd, TCSANOW, &mode), 0);
+    type("\xe2\x82", 2);
+    usleep(50000);
+    enter("\xac", "prompt tokens");
+    snprintf(command, sizeof command, "/save %s", saved);
+    enter(command, "saved: 6 messages");
+    type("/quit\n", 6);
+    ck_assert_int_eq(end(), 0);
+    static const char *const said[] = { "a \\\n\n/quit\n  \"\"\" inside\n\u00e9nd", "one line",
+                                        "\u20ac" };
+    json_t *messages = json_load_file(saved, 0, NULL);
+    for (size_t i = 0; i < 3; i++)
+        ck_assert_str_eq(json_string_value(json_object_get(json_array_get(messages, 2 * i),
+                                                           "content")), said[i]);
+    json_decref(messages);
+}
+END_TEST
+
 /* 1 MB in one line (a terminal in canonical mode would cut it at 4095 bytes). */
 START_TEST(long_line)
 {
@@ -676,6 +733,8 @@ Suite *check_terminal(void)
     tcase_add_test(tc, wrong_lines);
     tcase_add_test(tc, interrupts);
     tcase_add_test(tc, end_of_input);
+    tcase_add_test(tc, line_cut_by_the_terminal);
+    tcase_add_test(tc, blocks_and_split_letters);
     tcase_add_test(tc, long_line);
     tcase_add_test(tc, full_context);
     tcase_add_test(tc, options);
