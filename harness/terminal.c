@@ -200,8 +200,8 @@ static int usable(const talk *t)
     if (t->len > MAX_MESSAGE) note("error: a message of more than %d bytes", (int)MAX_MESSAGE);
     else if (memchr(t->line, 0, t->len)) note("error: the message holds a NUL");
     else if (t->cut)
-        note("error: the terminal keeps %d bytes of a line and dropped the rest; end lines with \\, "
-             "or --chat FILE", (int)CUT);
+        note("error: the terminal keeps %d bytes of a line and dropped the rest; end lines with \\ "
+             "or use --chat FILE", (int)CUT);
     else if (at < t->len) note("error: the message is not UTF-8 at byte %zu", at);
     else return 1;
     return 0;
