@@ -96,13 +96,67 @@ class Encoder:
         return row
 
 
+def about_scene(rng, shown):
+    """Questions about a picture that leave no doubt: (kind, question, answer)."""
+    grid, objects = shown["grid"], shown["objects"]
+    shapes, colors = [o[1] for o in objects], [o[2] for o in objects]
+    out = [("image_count", "How many shapes are there?", mini_media.NUMBERS[len(objects)])]
+    for cell, shape, color in objects:
+        place = mini_media.places(grid)[cell]
+        if shapes.count(shape) == 1:
+            out.append(("image_color", f"What color is the {shape}?", color))
+            out.append(("image_place", f"Where is the {shape}?", place))
+        if colors.count(color) == 1:
+            out.append(("image_shape", f"What shape is {color}?", shape))
+            out.append(("image_place", f"Where is the {color} shape?", place))
+        n = colors.count(color)
+        out.append(("image_count", f"How many {color} shapes are there?", mini_media.NUMBERS[n]))
+    return out
+
+
+def about_notes(rng, shown):
+    """Questions about a row of tones."""
+    names = [mini_media.PITCHES[n] for n in shown["notes"]]
+    out = [("audio_pitch", "How many tones are there?", mini_media.NUMBERS[len(names)]),
+           ("audio_pitch", "Name the tones.", " ".join(names))]
+    for i, name in enumerate(names):
+        out.append(("audio_pitch", f"What is the {mini_media.ORDINALS[i]} tone?", name))
+    return out
+
+
+def more_questions(rng, recipe, most=3):
+    """Further questions about the same picture or sound, for training: soft tokens are dear, and
+    each may answer more than one.  All are of the training split."""
+    shown = recipe["shown"]
+    if recipe["kind"].startswith("image_") and "words" not in shown:
+        asked = about_scene(rng, shown)
+    elif "notes" in shown:
+        asked = about_notes(rng, shown)
+    else:
+        return []
+    parts, before = [], {recipe["question"]}
+    for i in rng.permutation(len(asked)):
+        kind, question, answer = asked[i]
+        what = sorted((k, v) for k, v in shown.items() if k != "frames")
+        if question in before or mini_media.split_of(kind, what, question) != "train":
+            continue
+        before.add(question)
+        parts += [("text", f"\n\n{question}\nAnswer:", 0.0),
+                  ("text", " " + answer, MEDIA_WEIGHT)]
+        if len(parts) == 2 * most:
+            break
+    return parts
+
+
 def make_sample(rng, kind, split, shots=None):
     """A sample of either generator; answers about media get their weight and an end."""
     if kind not in mini_media.KINDS:
         return mini_text.make(rng, kind, split, shots)
     sample = mini_media.make(rng, kind, split)
     parts = sample["parts"]
-    sample["parts"] = [*parts[:-1], ("text", parts[-1][1], MEDIA_WEIGHT), ("text", "<eos>", 0.5)]
+    more = more_questions(rng, sample["recipe"]) if split == "train" and rng.random() < 0.7 else []
+    sample["parts"] = [*parts[:-1], ("text", parts[-1][1], MEDIA_WEIGHT), *more,
+                       ("text", "<eos>", 0.0 if more else 0.5)]
     return sample
 
 

@@ -101,7 +101,14 @@ def choose(rng, answer, others, n=4):
 # ---- multiple choice: each returns (combination, question, answer, other options) ----
 
 def q_facts(rng):
-    """One stated fact."""
+    """One stated fact, asked for by its owner or by its value."""
+    if rng.random() < 0.4:
+        what = pick(rng, list(PERSON))
+        people = some(rng, PEOPLE, 4)
+        value = PEOPLE_OF[people[0]][what]
+        rest = [p for p in PEOPLE if PEOPLE_OF[p][what] != value]
+        four = [people[0], *some(rng, rest, 3)]
+        return ((what, value, tuple(sorted(four))), f"Who has the {what} {value}?", people[0], four)
     if rng.random() < 0.75:
         who, of, values = pick(rng, PEOPLE), PEOPLE_OF, PERSON
     else:
@@ -504,7 +511,7 @@ def chat_turn(rng, split="train"):
     subject = pick(rng, ("facts", "sums"))
     while True:
         what, text, answer, _ = QUESTIONS[subject](rng)
-        if split_of(subject, what) == split:
+        if split_of(subject, what) == split and not text.startswith("Who"):
             break
     if subject == "facts":
         who, what = what
