@@ -336,7 +336,7 @@ static g4_status begin_turn(g4_chat_session *s, g4_turn *turn, int *in_thought, 
         st = g4_fail(err, G4_EINPUT, "the context is full: %lld tokens with this message, room for "
                      "%lld; not sent; /reset starts anew, --ctx N makes room", (long long)p.n,
                      (long long)ctx);
-    if (st == G4_OK) st = g4_soft_embed(&soft, s->engine, &p, err);
+    if (st == G4_OK) st = g4_soft_embed(&soft, s->engine, &p, NULL, err);
     if (st == G4_OK) {
         turn->prompt = p.n;
         turn->kept = reusable(s, &p, &soft);
@@ -362,8 +362,9 @@ static g4_status prefill(g4_chat_session *s, g4_err *err)
                            .positions = p->positions + begin, .types = p->types + begin };
         g4_soft soft = { .rows = s->soft.rows + begin };
         int last = end == p->n;
-        G4_TRY(g4_prefill(s->engine, s->session, &part, &soft, 0, 1, last ? s->logits : NULL,
-                          last ? s->hidden : NULL, err));
+        const g4_prefill_item item = { s->session, &part, &soft, last ? s->logits : NULL,
+                                       last ? s->hidden : NULL };
+        G4_TRY(g4_prefill(s->engine, &item, 1, 0, err));
         begin = end;
     }
     return G4_OK;

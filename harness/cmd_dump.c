@@ -1,314 +1,152 @@
 /* SPDX-License-Identifier: Apache-2.0
- * gemma4 dump: one prefill, its activations as a golden file.  --detail:
- *   all       every activation        layer     every module of the first and last
- *   output    embeddings, layer                 layer, `output` of the others
- *             outputs, norm, logits   mtp       what a drafter starts from, its steps
- *   generate  greedy text without and with the drafter */
-#include "harness/greedy.h"
+ * gemma4 dump: prefills, their activations as golden files.  One request into OUT.h5;
+ * or the inputs of several golden files, each into a file of its name in the folder
+ * OUT, as many of them at once as go in a pass (harness/pass.h). */
+#include "harness/dump.h"
 #include "harness/interrupt.h"
-#include "harness/request.h"
-#include "harness/runtime.h"
-#include "kernels_opt/cpu.h"
-#include "ref/dtype/dtype.h"
+#include "harness/pass.h"
+#include "ref/base/map.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_STEPS = 5, DEFAULT_TOKENS = 40, TILE = 64 };
+enum { DEFAULT_STEPS = 5, DEFAULT_TOKENS = 40 };
 
-typedef enum detail { ALL, LAYER, OUTPUT, MTP, GENERATE } detail;
-
-typedef struct dump {
+typedef struct job {
     const g4_options *o;
     g4_runtime rt;
-    g4_asked asked;
-    detail detail;
-    g4_golden_writer *w;
-    g4_engine *engine;
-    g4_session *session;
-    g4_drafter *drafter;
-    float *logits, *hidden;     /* of the last token */
+    g4_dump_detail detail;
+    g4_options *options;        /* [requests] with inputs and out of their own */
+    int requests;
+    g4_dump dumps[G4_PASS_CASES];
+    g4_pass_case cases[G4_PASS_CASES];
+    g4_tap taps[G4_PASS_CASES];
+    g4_pass pass;
+    int count;                  /* of the pass */
     g4_arena arena;
     sigset_t before;            /* signals let through before OUT's temporary file */
-    g4_status status;           /* first error inside the observer */
     g4_err *err;
-} dump;
+} job;
 
-/* Ends the process if Ctrl-C was pressed, the temporary file removed. */
+/* Ends the process if Ctrl-C was pressed, the temporary files removed. */
 static void let_end(void *ctx)
 {
-    dump *d = ctx;
+    job *j = ctx;
     if (!g4_interrupt_pending()) return;
-    g4_golden_abort(d->w);
-    d->w = NULL;
-    g4_interrupt_release(&d->before);
-}
-
-static g4_status parse_detail(detail *d, const char *name, g4_err *err)
-{
-    static const char *const names[] = { "all", "layer", "output", "mtp", "generate" };
-    *d = ALL;
-    for (int i = 0; name && i < 5; i++)
-        if (strcmp(name, names[i]) == 0) {
-            *d = (detail)i;
-            return G4_OK;
-        }
-    if (!name) return G4_OK;
-    return g4_fail(err, G4_EINPUT, "--detail %s: known are all, layer, output, mtp, generate",
-                   name);
-}
-
-/* ---- which activations, in which shape ---- */
-
-static int is_shared_kv(g4_tap_id id)
-{
-    return id >= G4_TAP_sliding_key && id <= G4_TAP_full_value;
-}
-
-static int wanted(const dump *d, const g4_tap_at *at)
-{
-    int is_mtp = at->id >= G4_TAP_mtp_inputs_embeds;
-    if (d->detail == GENERATE) return 0;
-    if (d->detail == MTP) return is_mtp || is_shared_kv(at->id);
-    if (is_mtp || is_shared_kv(at->id)) return 0;
-    int inside = at->id > G4_TAP_embeddings && at->id < G4_TAP_output;
-    if (d->detail == ALL) return 1;
-    if (at->id >= G4_TAP_patch_ln1 && at->id <= G4_TAP_pos_norm) return 0;
-    if (!inside) return 1;
-    int64_t last = d->rt.model->config.num_hidden_layers - 1;
-    return d->detail == LAYER && (at->layer == 0 || at->layer == last);
-}
-
-/* Dims as stored; returns the rank. */
-static int dims_of(const dump *d, const g4_tap_at *at, int64_t dims[G4_GOLDEN_RANK])
-{
-    const g4_config *c = &d->rt.model->config;
-    const g4_prompt *p = &d->asked.prompt;
-    int kind = at->id < G4_TAP_norm ? c->layer_kind[at->layer] : G4_SLIDING;
-    int64_t T = p->n;
-    dims[0] = T;
-    dims[1] = at->cols;
-    switch (at->id) {
-    case G4_TAP_q_norm: case G4_TAP_k_norm: case G4_TAP_v_norm:
-        dims[1] = at->cols / c->head_dim[kind];
-        dims[2] = c->head_dim[kind];
-        return 3;
-    case G4_TAP_patch_ln1: case G4_TAP_patch_dense: case G4_TAP_patch_ln2: case G4_TAP_pos_norm:
-    case G4_TAP_vision_soft_tokens:
-        dims[0] = p->images.count * p->images.budget + p->frames.count * p->frames.budget;
-        return 2;
-    case G4_TAP_audio_soft_tokens:
-        dims[0] = p->clips;
-        dims[1] = p->clip_frames;
-        dims[2] = at->cols;
-        return 3;
-    case G4_TAP_full_key: case G4_TAP_full_value:
-        kind = G4_FULL;
-        /* fall through */
-    case G4_TAP_sliding_key: case G4_TAP_sliding_value:
-        dims[0] = c->kv_heads[kind];
-        dims[1] = T;
-        dims[2] = c->head_dim[kind];
-        return 3;
-    case G4_TAP_mtp_inputs_embeds: case G4_TAP_mtp_output: case G4_TAP_mtp_hidden:
-    case G4_TAP_mtp_logits:
-        dims[0] = at->cols;
-        return 1;
-    default:
-        return 2;
+    for (int i = 0; i < j->count; i++) {
+        g4_golden_abort(j->dumps[i].w);
+        j->dumps[i].w = NULL;
     }
+    g4_interrupt_release(&j->before);
 }
 
-static void observe(void *ctx, const g4_tap_at *at, const float *data)
+static const char *file_name(const char *path)
 {
-    dump *d = ctx;
-    char path[G4_GOLDEN_PATH] = "activations/";
-    size_t skip = strlen(path);
-    int64_t dims[G4_GOLDEN_RANK] = { 0 };
-    int id;
-    let_end(d);
-    if (d->status != G4_OK || !wanted(d, at)) return;
-    g4_tap_path(path + skip, sizeof path - skip, at->id, at->layer, at->step);
-    int rank = dims_of(d, at, dims);
-    d->status = g4_golden_declare(d->w, path, G4_GOLDEN_F32, rank, dims, &id, d->err);
-    if (d->status == G4_OK)
-        d->status = g4_golden_put(d->w, id, at->row, at->rows, data, d->err);
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
 }
 
-/* ---- what is not a tap ---- */
-
-static g4_status put_mask(dump *d, const char *path, int kind, const g4_span *blocks)
+/* Options as if each of the golden files had been asked for alone. */
+static g4_status list_requests(job *j)
 {
-    int64_t T = d->asked.prompt.n, dims[2] = { T, T };
-    int id;
-    uint8_t *row = malloc((size_t)T);
-    if (!row) return g4_nomem(d->err, path);
-    g4_status s = g4_golden_declare(d->w, path, G4_GOLDEN_U8, 2, dims, &id, d->err);
-    for (int64_t t = 0; s == G4_OK && t < T; t++) {
-        g4_span keys = g4_visible(d->engine, kind, t, blocks[t]);
-        memset(row, 0, (size_t)T);
-        memset(row + keys.begin, 1, (size_t)(keys.end - keys.begin));
-        s = g4_golden_put(d->w, id, t, 1, row, d->err);
+    const g4_options *o = j->o;
+    j->requests = o->arg_count ? o->arg_count : 1;
+    if (o->arg_count && g4_path_kind(o->out) != 2)
+        return g4_fail(j->err, G4_EINPUT, "--out %s: no folder, which golden files behind the "
+                       "options need", o->out);
+    j->options = g4_arena_alloc(&j->arena, (size_t)j->requests, sizeof *j->options);
+    if (!j->options) return g4_nomem(j->err, "dump");
+    for (int i = 0; i < j->requests; i++) {
+        j->options[i] = *o;
+        if (!o->arg_count) break;
+        const char *name = file_name(o->args[i]);
+        for (int k = 0; k < i; k++)
+            if (strcmp(name, file_name(o->args[k])) == 0)
+                return g4_fail(j->err, G4_EINPUT, "%s: its name is also that of %s", o->args[i],
+                               o->args[k]);
+        if (o->inputs)
+            return g4_fail(j->err, G4_EINPUT, "%s: golden files exclude --inputs", o->args[i]);
+        j->options[i].inputs = o->args[i];
+        j->options[i].out = g4_arena_printf(&j->arena, "%s/%s", o->out, name);
+        if (!j->options[i].out) return g4_nomem(j->err, "dump");
     }
-    free(row);
-    return s;
+    return G4_OK;
 }
 
-static g4_status put_masks(dump *d)
+/* Requests from `at` on, as long as they go together. */
+static g4_status open_pass(job *j, int at)
 {
-    const g4_prompt *p = &d->asked.prompt;
-    g4_span *blocks = g4_arena_alloc(&d->arena, (size_t)p->n, sizeof *blocks);
-    if (!blocks) return g4_nomem(d->err, "masks");
-    g4_blocks(blocks, p->types, p->n);
-    G4_TRY(put_mask(d, "activations/masks/sliding_attention", G4_SLIDING, blocks));
-    return put_mask(d, "activations/masks/full_attention", G4_FULL, blocks);
-}
-
-static g4_status put_ids(dump *d, const char *path, int rank, int64_t n, const int32_t *ids)
-{
-    return g4_golden_write(d->w, path, G4_GOLDEN_I32, rank, &n, ids, d->err);
-}
-
-static g4_status put_row(dump *d, const char *path, int64_t n, const float *row)
-{
-    return g4_golden_write(d->w, path, G4_GOLDEN_F32, 1, &n, row, d->err);
-}
-
-static g4_status put_drafts(dump *d, int64_t steps)
-{
-    const g4_config *c = &d->rt.model->config;
-    g4_sampler s = g4_greedy(d->rt.model);
-    int32_t last = g4_argmax(&s, d->logits, c->vocab_size), ids[G4_MAX_DRAFT];
-    int32_t position = d->session->next_position;
-    G4_TRY(put_ids(d, "inputs/next_token", 0, 1, &last));
-    G4_TRY(put_ids(d, "inputs/position_id", 0, 1, &position));
-    G4_TRY(put_row(d, "activations/hidden_last", c->hidden_size, d->hidden));
-    G4_TRY(put_row(d, "activations/logits_last", c->vocab_size, d->logits));
-    const g4_tap tap = { d, observe };
-    d->drafter->tap = &tap;
-    g4_draft_begin(d->drafter, d->hidden);
-    for (int64_t i = 0; i < steps; i++) {
-        g4_draft_step(d->drafter, d->session, last, i);
-        ids[i] = last = g4_argmax(&s, d->drafter->logits, c->vocab_size);
+    for (int i = 0; at + i < j->requests && i < G4_PASS_CASES; i++) {
+        const g4_options *o = &j->options[at + i];
+        g4_dump *d = &j->dumps[i];
+        *d = (g4_dump){ .o = o, .rt = &j->rt, .detail = j->detail, .let_end = let_end, .job = j,
+                        .err = j->err };
+        j->count = i + 1;
+        if (j->detail == G4_DUMP_GENERATE)
+            d->tokens = o->max_tokens > 0 ? o->max_tokens : DEFAULT_TOKENS;
+        if (j->detail >= G4_DUMP_MTP) d->steps = o->max_draft > 0 ? o->max_draft : DEFAULT_STEPS;
+        G4_TRY(g4_asked_open(&d->asked, o, j->rt.model, j->err));
+        G4_TRY(g4_asked_mask(&d->mask, o, d->asked.golden, j->err));
+        j->taps[i] = (g4_tap){ d, g4_dump_observe };
+        j->cases[i] = (g4_pass_case){ .prompt = &d->asked.prompt, .behind = d->tokens };
+        if (j->detail != G4_DUMP_GENERATE) j->cases[i].tap = &j->taps[i];
+        if (d->mask == j->dumps[0].mask && g4_pass_fits(j->cases, i + 1)) continue;
+        g4_dump_close(d);
+        j->count = i;
+        return G4_OK;
     }
-    d->drafter->tap = NULL;
-    G4_TRY(d->status);
-    return put_ids(d, "inputs/drafted", 1, steps, ids);
+    return G4_OK;
 }
 
-static g4_status put_text(dump *d, const char *path, g4_drafter *drafter, int64_t tokens,
-                          int64_t max_draft)
+static g4_status run_pass(job *j)
 {
-    int64_t n;
-    int32_t *ids = g4_arena_alloc(&d->arena, (size_t)tokens, sizeof *ids);
-    g4_greedy_run r = { .engine = d->engine, .session = d->session, .drafter = drafter,
-                        .logits = d->logits, .hidden = d->hidden, .prompt = d->asked.prompt.n,
-                        .tokens = tokens, .max_draft = max_draft, .each = let_end, .ctx = d };
-    if (!ids) return g4_nomem(d->err, path);
-    G4_TRY(g4_greedy_text(&r, ids, &n, d->err));
-    return put_ids(d, path, 1, n, ids);
-}
-
-/* ---- one file ---- */
-
-static g4_status put_attributes(dump *d)
-{
-    static const char *const details[] = { "all", "layer", "output", "mtp", "generate" };
-    const g4_options *o = d->o;
-    const char *name = d->asked.golden ? g4_golden_text(d->asked.golden, "case") : NULL;
-    char isa[G4_ISA_TEXT];
-    G4_TRY(g4_golden_put_text(d->w, "producer", "gemma4, engine ref", d->err));
-    G4_TRY(g4_golden_put_text(d->w, "case", name ? name : "request", d->err));
-    G4_TRY(g4_golden_put_text(d->w, "dtype", "float32", d->err));
-    G4_TRY(g4_golden_put_text(d->w, "detail", details[d->detail], d->err));
-    G4_TRY(g4_golden_put_text(d->w, "mask", g4_mask_name(d->engine->plan.mask), d->err));
-    G4_TRY(g4_golden_put_text(d->w, "isa", g4_isa_print(isa, d->rt.isas), d->err));
-    G4_TRY(g4_golden_put_text(d->w, "kv", g4_dtype_get(d->rt.kv)->name, d->err));
-    if (o->bos) G4_TRY(g4_golden_put_text(d->w, "bos", o->bos, d->err));
-    if (d->asked.text) {
-        G4_TRY(g4_golden_put_text(d->w, "prompt", d->asked.text, d->err));
-        G4_TRY(g4_golden_put_text(d->w, "media", d->asked.media, d->err));
+    g4_engine_plan plan = { .kv = j->rt.kv, .mask = j->dumps[0].mask };
+    g4_pass_plan(&plan, j->cases, j->count, j->o->chunk, j->dumps[0].steps);
+    G4_TRY(g4_pass_open(&j->pass, &j->rt, &plan, j->cases, j->count, j->err));
+    for (int i = 0; i < j->count; i++) {
+        g4_dump *d = &j->dumps[i];
+        d->engine = j->pass.engine;
+        d->session = j->cases[i].session;
+        d->logits = j->cases[i].logits;
+        d->hidden = j->cases[i].hidden;
+        if (j->rt.draft) G4_TRY(g4_drafter_open(&d->drafter, j->rt.draft, d->engine, j->err));
+        G4_TRY(g4_dump_begin(d));
     }
-    const g4_prompt *p = &d->asked.prompt;
-    if (p->audio) G4_TRY(g4_golden_put_text(d->w, "audio", p->audio, d->err));
-    if (p->video) G4_TRY(g4_golden_put_text(d->w, "video", p->video, d->err));
-    if (!p->images.count) return G4_OK;
-    return g4_golden_put_int(d->w, "image_tokens", p->images.budget, d->err);
+    G4_TRY(g4_pass_prefill(&j->pass, j->o->chunk, j->err));
+    for (int i = 0; i < j->count; i++) G4_TRY(g4_dump_finish(&j->dumps[i]));
+    return G4_OK;
 }
 
-static g4_status open_engine(dump *d, int64_t behind, int64_t max_draft)
+static void close_pass(job *j)
 {
-    const g4_config *c = &d->rt.model->config;
-    const g4_prompt *p = &d->asked.prompt;
-    g4_engine_plan plan = { .kv = d->rt.kv };
-    G4_TRY(g4_asked_mask(&plan.mask, d->o, d->asked.golden, d->err));
-    plan.rows = g4_chunk_rows(p->types, p->n, d->o->chunk);
-    if (plan.rows < max_draft + 1) plan.rows = max_draft + 1;
-    plan.back = behind;   /* the second text begins behind the prompt again */
-    plan.logit_rows = plan.rows < TILE ? plan.rows : TILE;
-    plan.ctx = p->n + behind + max_draft + 1;
-    if (plan.ctx > G4_MAX_POSITION)
-        return g4_fail(d->err, G4_EINPUT, "a context of %lld tokens: at most %d",
-                       (long long)plan.ctx, (int)G4_MAX_POSITION);
-    G4_TRY(g4_engine_open(&d->engine, d->rt.model, &d->rt.ops, d->rt.par, &plan, d->err));
-    G4_TRY(g4_session_open(&d->session, d->engine, d->err));
-    if (d->rt.draft) G4_TRY(g4_drafter_open(&d->drafter, d->rt.draft, d->engine, d->err));
-    d->logits = g4_arena_alloc(&d->arena, (size_t)c->vocab_size, sizeof(float));
-    d->hidden = g4_arena_alloc(&d->arena, (size_t)c->hidden_size, sizeof(float));
-    return d->logits && d->hidden ? G4_OK : g4_nomem(d->err, "dump");
+    for (int i = 0; i < j->count; i++) g4_dump_close(&j->dumps[i]);
+    g4_pass_close(&j->pass);
+    j->count = 0;
 }
 
-static g4_status prefill(dump *d)
+static g4_status work(job *j)
 {
-    const g4_tap tap = { d, observe };
-    g4_soft soft;
-    if (d->detail != GENERATE) d->engine->tap = &tap;
-    G4_TRY(g4_soft_embed(&soft, d->engine, &d->asked.prompt, d->err));
-    g4_status s = g4_prefill(d->engine, d->session, &d->asked.prompt, &soft, d->o->chunk, 1,
-                             d->logits, d->hidden, d->err);
-    g4_soft_free(&soft);
-    d->engine->tap = NULL;
-    return s != G4_OK ? s : d->status;
-}
-
-static g4_status work(dump *d)
-{
-    const g4_options *o = d->o;
-    G4_TRY(parse_detail(&d->detail, o->detail, d->err));
-    int drafts = d->detail == MTP || d->detail == GENERATE;
-    g4_draft_need need = d->detail == MTP ? G4_DRAFT_MUST : G4_DRAFT_IF_THERE;
-    G4_TRY(g4_runtime_open(&d->rt, o, drafts ? need : G4_DRAFT_NONE, d->err));
-    G4_TRY(g4_asked_open(&d->asked, o, d->rt.model, d->err));
-    int64_t tokens = d->detail != GENERATE ? 0 : o->max_tokens > 0 ? o->max_tokens : DEFAULT_TOKENS;
-    int64_t steps = !drafts ? 0 : o->max_draft > 0 ? o->max_draft : DEFAULT_STEPS;
-    G4_TRY(open_engine(d, tokens, steps));
-    G4_TRY(g4_golden_create(&d->w, o->out, d->err));
-    G4_TRY(put_attributes(d));
-    G4_TRY(g4_golden_write_prompt(d->w, &d->asked.prompt, d->err));
-    G4_TRY(prefill(d));
-    if (!drafts) G4_TRY(put_masks(d));
-    if (d->detail == MTP) G4_TRY(put_drafts(d, steps));
-    if (d->detail == GENERATE) {
-        G4_TRY(put_text(d, "inputs/generated", NULL, tokens, steps));
-        if (d->drafter) G4_TRY(put_text(d, "inputs/assisted", d->drafter, tokens, steps));
+    G4_TRY(g4_dump_detail_parse(&j->detail, j->o->detail, j->err));
+    G4_TRY(list_requests(j));
+    G4_TRY(g4_runtime_open(&j->rt, j->o, j->detail == G4_DUMP_MTP ? G4_DRAFT_MUST :
+                           j->detail == G4_DUMP_GENERATE ? G4_DRAFT_IF_THERE : G4_DRAFT_NONE,
+                           j->err));
+    for (int at = 0; at < j->requests;) {
+        G4_TRY(open_pass(j, at));
+        G4_TRY(run_pass(j));
+        at += j->count;
+        close_pass(j);
     }
-    g4_golden_writer *w = d->w;
-    d->w = NULL;
-    return g4_golden_commit(w, d->err);
+    return G4_OK;
 }
 
 int cmd_dump(const g4_options *o, g4_err *err)
 {
-    dump d = { .o = o, .err = err };
-    g4_interrupt_hold(&d.before);
-    g4_status s = work(&d);
-    g4_golden_abort(d.w);
-    g4_drafter_close(d.drafter);
-    g4_session_close(d.session);
-    g4_engine_close(d.engine);
-    g4_arena_free(&d.arena);
-    g4_asked_close(&d.asked);
-    g4_runtime_close(&d.rt);
-    g4_interrupt_release(&d.before);
+    job j = { .o = o, .err = err };
+    g4_interrupt_hold(&j.before);
+    g4_status s = work(&j);
+    close_pass(&j);
+    g4_arena_free(&j.arena);
+    g4_runtime_close(&j.rt);
+    g4_interrupt_release(&j.before);
     return s == G4_OK ? 0 : 2;
 }

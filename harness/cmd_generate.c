@@ -114,9 +114,9 @@ static g4_status run(job *j)
     g4_soft soft;
     if (!logits || !hidden) return g4_nomem(j->err, "generate");
     double start = now();
-    G4_TRY(g4_soft_embed(&soft, j->engine, &j->asked.prompt, j->err));
-    g4_status s = g4_prefill(j->engine, j->session, &j->asked.prompt, &soft,
-                             j->o->chunk > 0 ? j->o->chunk : DEFAULT_CHUNK, 1, logits, hidden,
+    const g4_prefill_item item = { j->session, &j->asked.prompt, &soft, logits, hidden };
+    G4_TRY(g4_soft_embed(&soft, j->engine, &j->asked.prompt, NULL, j->err));
+    g4_status s = g4_prefill(j->engine, &item, 1, j->o->chunk > 0 ? j->o->chunk : DEFAULT_CHUNK,
                              j->err);
     g4_soft_free(&soft);
     G4_TRY(s);

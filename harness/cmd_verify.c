@@ -59,18 +59,27 @@ static g4_status print_files(json_t *files, int held, g4_err *err)
     return s;
 }
 
+static g4_status report(json_t *files, g4_compare *c, const g4_options *o, const char *path,
+                        int *held, g4_err *err)
+{
+    *held &= g4_compare_finish(c).held;
+    if (o->json) return gather(files, c, path, err);
+    print_text(c, path, o->arg_count == 1);
+    return G4_OK;
+}
+
 static g4_status work(const g4_runtime *rt, const g4_options *o, json_t *files, int *held,
                       g4_err *err)
 {
     g4_verify_options v = { .mask = o->mask, .chunk = o->chunk, .keep_draft = o->draft != NULL };
-    for (int i = 0; i < o->arg_count; i++) {
-        g4_compare *c;
-        G4_TRY(g4_verify(&c, rt, o->args[i], &v, err));
-        *held &= g4_compare_finish(c).held;
+    for (int at = 0, n; at < o->arg_count; at += n) {
+        g4_compare *c[G4_MAX_ARGS];
         g4_status s = G4_OK;
-        if (o->json) s = gather(files, c, o->args[i], err);
-        else print_text(c, o->args[i], o->arg_count == 1);
-        g4_compare_close(c);
+        G4_TRY(g4_verify(c, &n, rt, o->args + at, o->arg_count - at, &v, err));
+        for (int i = 0; i < n; i++) {
+            if (s == G4_OK) s = report(files, c[i], o, o->args[at + i], held, err);
+            g4_compare_close(c[i]);
+        }
         G4_TRY(s);
     }
     return o->json ? print_files(files, *held, err) : G4_OK;

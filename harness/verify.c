@@ -2,6 +2,7 @@
 #include "harness/verify.h"
 
 #include "harness/greedy.h"
+#include "harness/pass.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,13 +21,16 @@ typedef struct check {
     const g4_runtime *rt;
     g4_arena arena;            /* inputs, results */
     g4_prompt prompt;
-    g4_engine *engine;
+    g4_mask mask;
+    g4_engine *engine;         /* this and the next by the pass */
     g4_session *session;
-    g4_drafter *drafter;
+    const float *logits, *hidden;   /* [V], [D] of the last token */
+    const g4_model *draft;     /* NULL: none */
     g4_model *named_draft;     /* the drafter that the golden names, if not rt's own */
+    g4_drafter *drafter;
     partial *parts;            /* [datasets]; a prefill in chunks comes in pieces */
-    float *logits, *hidden;    /* [V], [D] of the last token */
     float *own_hidden;         /* [D] what our draft step before this one gave */
+    g4_tap tap;
     g4_status status;          /* first error inside the observer */
     g4_err *err;
 } check;
@@ -171,7 +175,7 @@ static void draft_freely(check *k, int32_t last, int32_t *ids, int64_t n)
     }
 }
 
-static g4_status draft_steps(check *k, const g4_tap *tap)
+static g4_status draft_steps(check *k)
 {
     const g4_config *c = &k->rt->model->config;
     int32_t *want, *ids, position = k->session->next_position;
@@ -195,7 +199,7 @@ static g4_status draft_steps(check *k, const g4_tap *tap)
     draft_freely(k, last, ids, n);
     G4_TRY(compare_ids(k, "inputs/drafted", n, ids));
 
-    k->drafter->tap = tap;
+    k->drafter->tap = &k->tap;
     g4_draft_begin(k->drafter, k->hidden);
     for (int64_t i = 0; i < n; i++) {
         memcpy(k->own_hidden, k->drafter->hidden, (size_t)D * sizeof(float));
@@ -238,91 +242,140 @@ static int64_t tokens_behind(const g4_golden *g)
 
 /* The drafter of this case: rt's, unless the golden names another folder beside the
  * model's weights and the user none. */
-static g4_status choose_draft(check *k, const g4_verify_options *o, const g4_model **draft,
-                              g4_err *err)
+static g4_status choose_draft(check *k, const g4_verify_options *o)
 {
     const char *name = g4_golden_text(k->golden, "draft");
-    *draft = k->rt->draft;
+    k->draft = k->rt->draft;
     if (o->keep_draft || !name || strcmp(name, "assistant") == 0) return G4_OK;
     if (!*name || *name == '.' || strchr(name, '/'))
-        return g4_fail(err, G4_EINPUT, "%s: draft \"%s\" is no plain folder name",
+        return g4_fail(k->err, G4_EINPUT, "%s: draft \"%s\" is no plain folder name",
                        g4_golden_path(k->golden), name);
     char *dir = g4_arena_printf(&k->arena, "%s/%s", k->rt->model->dir, name);
-    if (!dir) return g4_nomem(err, name);
-    G4_TRY(g4_model_open(&k->named_draft, dir, err));
-    *draft = k->named_draft;
+    if (!dir) return g4_nomem(k->err, name);
+    G4_TRY(g4_model_open(&k->named_draft, dir, k->err));
+    k->draft = k->named_draft;
     return G4_OK;
 }
 
-static g4_status open_engine(check *k, const g4_verify_options *o, g4_err *err)
+/* All that can be known of a file before anything is computed. */
+static g4_status open_check(check *k, const char *path, const g4_verify_options *o)
 {
-    const g4_model *draft;
     const g4_config *c = &k->rt->model->config;
-    g4_engine_plan plan = { .kv = k->rt->kv };
+    k->tap = (g4_tap){ k, observe };
+    G4_TRY(g4_compare_open(&k->c, path, k->rt->model->dir, o->golden_flags, k->err));
+    k->golden = g4_compare_golden(k->c);
+    g4_compare_expect_all(k->c);
+    G4_TRY(g4_golden_prompt(k->golden, &k->prompt, &k->arena, k->err));
+    G4_TRY(g4_prompt_check(&k->prompt, path, c->vocab_size, c->mm_posemb_size,
+                           c->patch_size ? g4_patch_values(c) : 0, c->audio_embed_dim, k->err));
     const char *mask = o->mask ? o->mask : g4_golden_text(k->golden, "mask");
-    int64_t behind = tokens_behind(k->golden);
-    if (mask) G4_TRY(g4_mask_by_name(&plan.mask, mask, err));
-    plan.rows = g4_chunk_rows(k->prompt.types, k->prompt.n, o->chunk);
-    if (plan.rows < MAX_DRAFT + 1) plan.rows = MAX_DRAFT + 1;
-    plan.logit_rows = plan.rows < 64 ? plan.rows : 64;
-    plan.ctx = k->prompt.n + behind + MAX_DRAFT + 1;
-    plan.back = behind;   /* the second text begins behind the prompt again */
-    G4_TRY(g4_engine_open(&k->engine, k->rt->model, &k->rt->ops, k->rt->par, &plan, err));
-    G4_TRY(g4_session_open(&k->session, k->engine, err));
-    G4_TRY(choose_draft(k, o, &draft, err));
-    if (draft) G4_TRY(g4_drafter_open(&k->drafter, draft, k->engine, err));
-    k->logits = g4_arena_alloc(&k->arena, (size_t)c->vocab_size, sizeof(float));
-    k->hidden = g4_arena_alloc(&k->arena, (size_t)c->hidden_size, sizeof(float));
-    return k->logits && k->hidden ? G4_OK : g4_nomem(err, "verify");
+    if (mask) G4_TRY(g4_mask_by_name(&k->mask, mask, k->err));
+    k->parts = g4_arena_alloc(&k->arena, g4_golden_count(k->golden), sizeof *k->parts);
+    if (!k->parts) return g4_nomem(k->err, "verify");
+    return choose_draft(k, o);
 }
 
-static g4_status run(check *k, const g4_verify_options *o, g4_err *err)
+static void close_check(check *k)
 {
-    const g4_config *c = &k->rt->model->config;
-    const g4_tap tap = { k, observe };
-    g4_soft soft;
-    G4_TRY(g4_golden_prompt(k->golden, &k->prompt, &k->arena, err));
-    G4_TRY(g4_prompt_check(&k->prompt, g4_golden_path(k->golden), c->vocab_size,
-                           c->mm_posemb_size, c->patch_size ? g4_patch_values(c) : 0,
-                           c->audio_embed_dim, err));
-    k->parts = g4_arena_alloc(&k->arena, g4_golden_count(k->golden), sizeof *k->parts);
-    if (!k->parts) return g4_nomem(err, "verify");
-    G4_TRY(open_engine(k, o, err));
-    k->engine->tap = &tap;
-    G4_TRY(g4_soft_embed(&soft, k->engine, &k->prompt, err));
-    g4_status s = g4_prefill(k->engine, k->session, &k->prompt, &soft, o->chunk, 1, k->logits,
-                             k->hidden, err);
-    g4_soft_free(&soft);
-    k->engine->tap = NULL;
-    G4_TRY(s);
+    for (size_t i = 0; k->parts && i < g4_golden_count(k->golden); i++) free(k->parts[i].data);
+    g4_drafter_close(k->drafter);
+    g4_model_close(k->named_draft);
+    g4_arena_free(&k->arena);
+    g4_compare_close(k->c);
+    *k = (check){ 0 };
+}
+
+/* What comes after the prefill. */
+static g4_status finish(check *k)
+{
     G4_TRY(k->status);
     G4_TRY(parts_complete(k));
     G4_TRY(compare_mask(k, "activations/masks/sliding_attention", G4_SLIDING));
     G4_TRY(compare_mask(k, "activations/masks/full_attention", G4_FULL));
-    if (g4_golden_find(k->golden, "inputs/drafted")) G4_TRY(draft_steps(k, &tap));
+    if (g4_golden_find(k->golden, "inputs/drafted")) G4_TRY(draft_steps(k));
     G4_TRY(greedy_text(k, "inputs/generated", NULL));
     return k->drafter ? greedy_text(k, "inputs/assisted", k->drafter) : G4_OK;
 }
 
-g4_status g4_verify(g4_compare **c, const g4_runtime *rt, const char *path,
-                    const g4_verify_options *o, g4_err *err)
+/* ---- one pass ---- */
+
+typedef struct batch {
+    check checks[G4_PASS_CASES];
+    g4_pass_case cases[G4_PASS_CASES];
+    g4_pass pass;
+    int count;
+} batch;
+
+/* Opens files as long as they go together.  Behind the first, one that cannot be
+ * opened ends the list: its error is told when it is first. */
+static g4_status open_batch(batch *b, const g4_runtime *rt, const char *const *paths, int count,
+                            const g4_verify_options *o, g4_err *err)
 {
-    check k = { .rt = rt, .err = err };
-    *c = NULL;
-    G4_TRY(g4_compare_open(&k.c, path, rt->model->dir, o->golden_flags, err));
-    k.golden = g4_compare_golden(k.c);
-    g4_compare_expect_all(k.c);
-    g4_status s = run(&k, o, err);
-    for (size_t i = 0; k.parts && i < g4_golden_count(k.golden); i++) free(k.parts[i].data);
-    g4_drafter_close(k.drafter);
-    g4_session_close(k.session);
-    g4_engine_close(k.engine);
-    g4_model_close(k.named_draft);
-    g4_arena_free(&k.arena);
-    if (s != G4_OK) {
-        g4_compare_close(k.c);
-        return s;
+    for (int i = 0; i < count && i < G4_PASS_CASES; i++) {
+        check *k = &b->checks[i];
+        *k = (check){ .rt = rt, .err = i ? NULL : err };
+        g4_status s = open_check(k, paths[i], o);
+        b->cases[i] = (g4_pass_case){ .prompt = &k->prompt, .tap = &k->tap };
+        if (s == G4_OK) b->cases[i].behind = tokens_behind(k->golden);
+        if (s == G4_OK && k->mask == b->checks[0].mask && g4_pass_fits(b->cases, i + 1)) {
+            b->count = i + 1;
+            continue;
+        }
+        close_check(k);
+        return i == 0 ? s : G4_OK;
     }
-    *c = k.c;
     return G4_OK;
+}
+
+static g4_status run_batch(batch *b, const g4_runtime *rt, const g4_verify_options *o, g4_err *err)
+{
+    g4_engine_plan plan = { .kv = rt->kv, .mask = b->checks[0].mask };
+    g4_pass_plan(&plan, b->cases, b->count, o->chunk, MAX_DRAFT);
+    G4_TRY(g4_pass_open(&b->pass, rt, &plan, b->cases, b->count, err));
+    for (int i = 0; i < b->count; i++) {
+        check *k = &b->checks[i];
+        k->engine = b->pass.engine;
+        k->session = b->cases[i].session;
+        k->logits = b->cases[i].logits;
+        k->hidden = b->cases[i].hidden;
+        if (k->draft) G4_TRY(g4_drafter_open(&k->drafter, k->draft, k->engine, err));
+    }
+    G4_TRY(g4_pass_prefill(&b->pass, o->chunk, err));
+    for (int i = 0; i < b->count; i++) {
+        g4_status s = finish(&b->checks[i]);
+        if (s == G4_OK) continue;
+        if (i == 0) return s;
+        while (b->count > i) close_check(&b->checks[--b->count]);
+    }
+    return G4_OK;
+}
+
+static g4_status verify_pass(g4_compare **c, int *n, const g4_runtime *rt,
+                             const char *const *paths, int count, const g4_verify_options *o,
+                             g4_err *err)
+{
+    batch *b = calloc(1, sizeof *b);
+    *n = 0;
+    if (!b) return g4_nomem(err, "verify");
+    g4_status s = open_batch(b, rt, paths, count, o, err);
+    *n = b->count;
+    if (s == G4_OK) s = run_batch(b, rt, o, err);
+    g4_pass_close(&b->pass);
+    if (s == G4_OK) *n = b->count;
+    for (int i = 0; i < b->count; i++) {
+        c[i] = s == G4_OK ? b->checks[i].c : NULL;
+        if (s == G4_OK) b->checks[i].c = NULL;
+        close_check(&b->checks[i]);
+    }
+    free(b);
+    return s;
+}
+
+g4_status g4_verify(g4_compare **c, int *n, const g4_runtime *rt, const char *const *paths,
+                    int count, const g4_verify_options *o, g4_err *err)
+{
+    *c = NULL;
+    g4_status s = verify_pass(c, n, rt, paths, count, o, err);
+    /* whose fault it is shows when each runs alone */
+    return s != G4_OK && *n > 1 ? verify_pass(c, n, rt, paths, 1, o, err) : s;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A golden file against the model: its inputs are run and every activation that
  * the file holds is compared while it comes to be (nothing is kept longer than
- * until its rows are complete).
+ * until its rows are complete).  Several files share a pass over the weights; each
+ * gives the bits that it gives alone.
  *
  * Draft steps: `drafted` is drafted freely, step behind step.  The steps'
  * activations are attested one at a time: from the second step on, the hidden
@@ -22,9 +23,11 @@ typedef struct g4_verify_options {
     int golden_flags;        /* g4_golden_open's */
 } g4_verify_options;
 
-/* On success *c holds all rows compared; the caller closes it.  A case that
- * drafts needs rt->draft; without one those datasets are not compared. */
-g4_status g4_verify(g4_compare **c, const g4_runtime *rt, const char *path,
-                    const g4_verify_options *o, g4_err *err);
+/* Runs as many of the files, from the first on, as go in one pass: *n of them, their
+ * results in c [count]; the caller closes those.  Where a later file is at fault, those
+ * before it are run; its error comes when it is the first.  A case that drafts needs
+ * rt->draft; without one those datasets are not compared. */
+g4_status g4_verify(g4_compare **c, int *n, const g4_runtime *rt, const char *const *paths,
+                    int count, const g4_verify_options *o, g4_err *err);
 
 #endif

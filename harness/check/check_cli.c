@@ -7,6 +7,7 @@
 #include "harness/check/tempdir.h"
 #include "harness/options.h"
 #include "harness/sigbus.h"
+#include "ref/base/map.h"
 
 #include <check.h>
 #include <errno.h>
@@ -205,6 +206,56 @@ START_TEST(info_in_json)
 }
 END_TEST
 
+static void same_files(const char *a, const char *b)
+{
+    uint8_t *x, *y;
+    size_t n, m;
+    char path[2][TEMPDIR_MAX];
+    tempdir_path(path[0], dir, a);
+    tempdir_path(path[1], dir, b);
+    ck_assert_int_eq(g4_file_read(path[0], 1 << 26, &x, &n, NULL), G4_OK);
+    ck_assert_int_eq(g4_file_read(path[1], 1 << 26, &y, &m, NULL), G4_OK);
+    ck_assert_msg(n == m && memcmp(x, y, n) == 0, "%s and %s differ", a, b);
+    free(x);
+    free(y);
+}
+
+/* Several golden files' inputs in one pass: byte for byte the files that each alone gives. */
+START_TEST(dump_of_several)
+{
+    if (!runnable()) return;
+    char folder[TEMPDIR_MAX];
+    tempdir_path(folder, dir, "out");
+    ck_assert_int_eq(mkdir(folder, 0700), 0);
+    run("dump --model %m --ids 2,40,41,42,43,44,45,46,47 --out %d/a.h5");
+    ck_assert_msg(r.code == 0, "%s", r.err);
+    run("dump --model %m --ids 7,400,300,200 --mask causal --out %d/b.h5");   /* its own pass */
+    run("dump --model %m --ids 9,8,7,6,5 --out %d/c.h5");
+    run("dump --model %m --ids 9,8 --out %d/d.h5");
+    static const char *const names[] = { "a.h5", "b.h5", "c.h5", "d.h5" };
+    for (int i = 0; i < 4; i++) {
+        char command[128];
+        snprintf(command, sizeof command, "dump --model %%m --inputs %%d/%s --chunk 4 "
+                 "--out %%d/1%s", names[i], names[i]);
+        run(command);
+        ck_assert_msg(r.code == 0, "%s", r.err);
+    }
+    run("dump --model %m --chunk 4 --out %d/out %d/a.h5 %d/b.h5 %d/c.h5 %d/d.h5");
+    ck_assert_msg(r.code == 0, "%s", r.err);
+    ck_assert_int_eq(tempdir_count(folder), 4);
+    same_files("1a.h5", "out/a.h5");
+    same_files("1b.h5", "out/b.h5");
+    same_files("1c.h5", "out/c.h5");
+    same_files("1d.h5", "out/d.h5");
+    run("dump --model %m --out %d/out %d/a.h5 %d/out/a.h5");
+    expect_error("its name is also that of");
+    run("dump --model %m --out %d/x.h5 %d/a.h5 %d/b.h5");
+    expect_error("x.h5: no folder");
+    run("dump --model %m --inputs %d/a.h5 --out %d/out %d/b.h5");
+    expect_error("b.h5: golden files exclude --inputs");
+}
+END_TEST
+
 START_TEST(stdout_that_cannot_be_written)
 {
     if (!runnable()) return;
@@ -322,6 +373,7 @@ Suite *check_cli(void)
     tcase_add_test(t, planned_commands);
     tcase_add_test(t, help_shows_all_there_is);
     tcase_add_test(t, info_in_json);
+    tcase_add_test(t, dump_of_several);
     tcase_add_test(t, stdout_that_cannot_be_written);
     tcase_add_test(t, stdout_whose_reader_left);
     tcase_add_test(t, disk_full_leaves_nothing);

@@ -27,10 +27,11 @@ static g4_status whole(const small_case *c, int *held, g4_err *error)
     g4_err err = { G4_OK, "" };
     g4_runtime rt;
     g4_compare *cmp = NULL;
+    int n;
     g4_options o = { .model = c->model, .draft = c->draft, .isa = NULL, .threads = 1 };
     g4_verify_options v = { .golden_flags = G4_GOLDEN_DIRECT, .chunk = 16 };
     g4_status s = g4_runtime_open(&rt, &o, G4_DRAFT_IF_THERE, &err);
-    if (s == G4_OK) s = g4_verify(&cmp, &rt, c->file, &v, &err);
+    if (s == G4_OK) s = g4_verify(&cmp, &n, &rt, &c->file, 1, &v, &err);
     *held = s == G4_OK && g4_compare_finish(cmp).held;
     g4_compare_close(cmp);
     g4_runtime_close(&rt);

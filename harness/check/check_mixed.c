@@ -201,9 +201,10 @@ static void trace_run(trace *t, const char *text, const g4_media *media, size_t 
     float *logits = g4_arena_alloc(&arena, (size_t)model->config.vocab_size, sizeof *logits);
     float *hidden = g4_arena_alloc(&arena, (size_t)t->hidden, sizeof *hidden);
     ck_assert(t->embeddings && t->norm && logits && hidden);
-    engine->tap = &tap;
-    OK(g4_soft_embed(&soft, engine, &t->prompt, &err));
-    OK(g4_prefill(engine, session, &t->prompt, &soft, 0, 1, logits, hidden, &err));
+    const g4_prefill_item item = { session, &t->prompt, &soft, logits, hidden };
+    session->tap = &tap;
+    OK(g4_soft_embed(&soft, engine, &t->prompt, &tap, &err));
+    OK(g4_prefill(engine, &item, 1, 0, &err));
     g4_soft_free(&soft);
     g4_session_close(session);
     g4_engine_close(engine);

@@ -60,6 +60,13 @@ static void open_run(g4_engine **e, g4_session **s, int64_t rows, int64_t ctx, g
     ck_assert_msg(g4_session_open(s, *e, &err) == G4_OK, "%s", err.msg);
 }
 
+static g4_status prefill(g4_engine *e, g4_session *s, const g4_prompt *p, int64_t chunk,
+                         g4_err *err)
+{
+    const g4_prefill_item item = { .session = s, .prompt = p };
+    return g4_prefill(e, &item, 1, chunk, err);
+}
+
 /* ---- chunks ---- */
 
 typedef struct seen {
@@ -115,8 +122,8 @@ START_TEST(chunks_as_planned)
         g4_session *session;
         g4_err err = { G4_OK, "" };
         open_run(&e, &session, most, n, G4_F32);
-        e->tap = &tap;
-        g4_status st = g4_prefill(e, session, &r.p, NULL, chunk, 1, NULL, NULL, &err);
+        session->tap = &tap;
+        g4_status st = prefill(e, session, &r.p, chunk, &err);
         ck_assert_msg(st == G4_OK, "%s", err.msg);
         ck_assert_int_eq(s.count, count);
         ck_assert_mem_eq(s.rows, want, (size_t)count * sizeof *want);
@@ -135,7 +142,7 @@ static void refused(g4_engine *e, g4_session *s, const request *r, int64_t chunk
 {
     g4_err err = { G4_OK, "" };
     int64_t n = s->n;
-    ck_assert_int_eq(g4_prefill(e, s, &r->p, NULL, chunk, 1, NULL, NULL, &err), G4_EINPUT);
+    ck_assert_int_eq(prefill(e, s, &r->p, chunk, &err), G4_EINPUT);
     ck_assert_msg(strstr(err.msg, says) != NULL, "%s", err.msg);
     ck_assert_int_eq(s->n, n);
 }
@@ -158,18 +165,18 @@ START_TEST(no_room)
     r.positions[3] = G4_MAX_POSITION + 1;
     refused(e, s, &r, 8, "position 700001 of token 3 is past 700000");
     r.positions[3] = G4_MAX_POSITION;
-    ck_assert_int_eq(g4_prefill(e, s, &r.p, NULL, 8, 1, NULL, NULL, NULL), G4_OK);
+    ck_assert_int_eq(prefill(e, s, &r.p, 8, NULL), G4_OK);
     make_request(&r, 2, 22, 9);
     refused(e, s, &r, 8, "the prompt has 22 tokens, the context has room for 21");
     make_request(&r, 2, 21, 9);
-    ck_assert_int_eq(g4_prefill(e, s, &r.p, NULL, 8, 1, NULL, NULL, NULL), G4_OK);
+    ck_assert_int_eq(prefill(e, s, &r.p, 8, NULL), G4_OK);
     ck_assert_int_eq(s->n, 30);
     make_request(&r, 2, 1, 30);
     refused(e, s, &r, 8, "has 1 tokens, the context has room for 0");
     g4_session_reset(s);
     ck_assert_int_eq(s->n, 0);
     ck_assert_int_eq(s->next_position, 0);
-    ck_assert_int_eq(g4_prefill(e, s, &r.p, NULL, 8, 1, NULL, NULL, NULL), G4_OK);
+    ck_assert_int_eq(prefill(e, s, &r.p, 8, NULL), G4_OK);
     g4_session_close(s);
     g4_session_close(NULL);
     g4_engine_close(e);
@@ -186,7 +193,7 @@ START_TEST(allocations_fail)
     make_request(&r, 1, 9, 0);
     for (long n = 1;; n++) {
         fault_alloc_arm(n, 0);
-        g4_status st = g4_prefill(e, s, &r.p, NULL, 4, 1, NULL, NULL, NULL);
+        g4_status st = prefill(e, s, &r.p, 4, NULL);
         fault_end();
         ck_assert_int_eq(fault_live(), 0);
         if (!fault_fired()) break;

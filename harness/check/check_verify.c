@@ -54,8 +54,9 @@ static void hold(const char *file, const g4_verify_options *v, const char *isa)
     g4_err err = { G4_OK, "" };
     g4_runtime rt;
     g4_compare *c;
+    int n;
     open_runtime(&rt, file, isa);
-    ck_assert_msg(g4_verify(&c, &rt, file, v, &err) == G4_OK, "%s", err.msg);
+    ck_assert_msg(g4_verify(&c, &n, &rt, &file, 1, v, &err) == G4_OK, "%s", err.msg);
     g4_compare_sum sum = g4_compare_finish(c);
     ck_assert_msg(sum.held, "%s: past its bound: %s", file,
                   sum.first ? sum.first->set->path : "nothing compared");
@@ -77,16 +78,72 @@ START_TEST(in_chunks)
 }
 END_TEST
 
+/* Files in one pass give, each, exactly what they give alone; a missing one ends the
+ * list before it and is an error when it comes first. */
+static void same_as_alone(const g4_runtime *rt, const g4_compare *c, const char *file,
+                          const g4_verify_options *v)
+{
+    g4_err err = { G4_OK, "" };
+    g4_compare *alone;
+    int n;
+    ck_assert_msg(g4_verify(&alone, &n, rt, &file, 1, v, &err) == G4_OK, "%s", err.msg);
+    ck_assert_int_eq(n, 1);
+    ck_assert_uint_eq(g4_compare_count(c), g4_compare_count(alone));
+    ck_assert(g4_compare_finish(c).held);
+    for (size_t i = 0; i < g4_compare_count(c); i++) {
+        const g4_compare_row *a = g4_compare_at(c, i), *b = g4_compare_at(alone, i);
+        ck_assert_str_eq(a->set->path, b->set->path);
+        ck_assert_int_eq(a->compared, b->compared);
+        ck_assert_msg(a->diff.relative_l2 == b->diff.relative_l2 &&
+                      a->diff.max_abs == b->diff.max_abs && a->diff.unequal == b->diff.unequal,
+                      "%s: %s: other bits in company", file, a->set->path);
+    }
+    g4_compare_close(alone);
+}
+
+START_TEST(together)
+{
+    static const char *const files[] = {
+        "golden/tiny/small/text.h5", "golden/tiny/small/far.h5", "golden/tiny/small/mixed.h5",
+        "golden/tiny/small/images2.h5", "golden/tiny/small/mtp_short.h5",
+        "golden/tiny/small/greedy.h5", "golden/tiny/small/none.h5",
+    };
+    enum { FILES = sizeof files / sizeof *files, GOOD = FILES - 1 };
+    static const int64_t chunks[] = { 0, 7 };
+    g4_verify_options v = { .golden_flags = G4_GOLDEN_DIRECT, .chunk = chunks[_i] };
+    g4_compare *c[FILES];
+    g4_err err = { G4_OK, "" };
+    g4_runtime rt;
+    int n, most = 0;
+    open_runtime(&rt, files[0], NULL);
+    for (int at = 0; at < GOOD; at += n) {
+        g4_status s = g4_verify(c, &n, &rt, files + at, FILES - at, &v, &err);
+        ck_assert_msg(s == G4_OK, "%s", err.msg);
+        ck_assert_int_le(at + n, GOOD);
+        most = n > most ? n : most;
+        for (int i = 0; i < n; i++) {
+            same_as_alone(&rt, c[i], files[at + i], &v);
+            g4_compare_close(c[i]);
+        }
+    }
+    ck_assert_int_ge(most, 2);
+    ck_assert_int_ne(g4_verify(c, &n, &rt, files + GOOD, 1, &v, &err), G4_OK);
+    ck_assert_ptr_nonnull(strstr(err.msg, "none.h5"));
+    g4_runtime_close(&rt);
+}
+END_TEST
+
 /* A golden's mask is part of its truth: with another one the case must fall short. */
 START_TEST(wrong_mask_shows)
 {
     g4_err err = { G4_OK, "" };
     g4_runtime rt;
     g4_compare *c;
+    int n;
     const char *file = "golden/tiny/small/image_hf_helper.h5";
     g4_verify_options v = { .golden_flags = G4_GOLDEN_DIRECT, .mask = "causal" };
     open_runtime(&rt, file, NULL);
-    ck_assert_msg(g4_verify(&c, &rt, file, &v, &err) == G4_OK, "%s", err.msg);
+    ck_assert_msg(g4_verify(&c, &n, &rt, &file, 1, &v, &err) == G4_OK, "%s", err.msg);
     g4_compare_sum sum = g4_compare_finish(c);
     ck_assert(!sum.held);
     ck_assert_ptr_nonnull(sum.first);
@@ -101,9 +158,11 @@ START_TEST(wrong_model_shows)
     g4_err err = { G4_OK, "" };
     g4_runtime rt;
     g4_compare *c = NULL;
+    int n;
+    const char *file = "golden/tiny/small/text.h5";
     g4_verify_options v = { .golden_flags = G4_GOLDEN_DIRECT };
     open_runtime(&rt, "golden/tiny/mini/text.h5", NULL);
-    g4_status s = g4_verify(&c, &rt, "golden/tiny/small/text.h5", &v, &err);
+    g4_status s = g4_verify(&c, &n, &rt, &file, 1, &v, &err);
     ck_assert(s == G4_EINPUT || (s == G4_OK && !g4_compare_finish(c).held));
     g4_compare_close(c);
     g4_runtime_close(&rt);
@@ -137,6 +196,7 @@ Suite *check_verify(void)
     tcase_add_test(t, every_kind_is_there);
     tcase_add_loop_test(t, at_once, 0, case_count);
     tcase_add_loop_test(t, in_chunks, 0, case_count);
+    tcase_add_loop_test(t, together, 0, 2);
     tcase_add_test(t, wrong_mask_shows);
     tcase_add_test(t, wrong_model_shows);
     suite_add_tcase(s, t);

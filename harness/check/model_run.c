@@ -157,9 +157,10 @@ void model_run_digest(const model_run *r, char hex[G4_SHA256_HEX])
     float *logits = calloc((size_t)o.model->config.vocab_size, sizeof *logits);
     float *hidden = calloc((size_t)o.model->config.hidden_size, sizeof *hidden);
     ck_assert(logits && hidden);
-    o.engine->tap = &tap;
-    OK(g4_soft_embed(&soft, o.engine, &o.prompt, &err));
-    OK(g4_prefill(o.engine, o.session, &o.prompt, &soft, r->chunk, 1, logits, hidden, &err));
+    const g4_prefill_item item = { o.session, &o.prompt, &soft, logits, hidden };
+    o.session->tap = &tap;
+    OK(g4_soft_embed(&soft, o.engine, &o.prompt, &tap, &err));
+    OK(g4_prefill(o.engine, &item, 1, r->chunk, &err));
     g4_soft_free(&soft);
     if (o.drafter) draft(&o, &tap, logits, hidden);
     free(logits);

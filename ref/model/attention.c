@@ -22,9 +22,9 @@ static void project_queries(g4_engine *e, const g4_batch *b, int64_t l)
     const g4_layer *w = &e->model->layers[l];
     int64_t T = b->rows, H = c->head_dim[w->kind], N = c->num_attention_heads;
     g4_linear(e, e->q, e->h, T, &w->q_proj);
-    g4_observe_rows(e, b, G4_TAP_q_proj, l, N * H, e->q);
+    g4_observe_rows(b, G4_TAP_q_proj, l, N * H, e->q);
     g4_rmsnorm(e, e->q, e->q, w->q_norm, T * N, H, c->rms_norm_eps);
-    g4_observe_rows(e, b, G4_TAP_q_norm, l, N * H, e->q);
+    g4_observe_rows(b, G4_TAP_q_norm, l, N * H, e->q);
     g4_rope(e, e->q, T, N, w->kind);
 }
 
@@ -35,22 +35,22 @@ static void project_keys_values(g4_engine *e, const g4_batch *b, int64_t l)
     const g4_layer *w = &e->model->layers[l];
     int64_t T = b->rows, H = c->head_dim[w->kind], K = c->kv_heads[w->kind];
     g4_linear(e, e->k, e->h, T, &w->k_proj);
-    g4_observe_rows(e, b, G4_TAP_k_proj, l, K * H, e->k);
+    g4_observe_rows(b, G4_TAP_k_proj, l, K * H, e->k);
     if (w->v_proj.data) {
         g4_linear(e, e->v, e->h, T, &w->v_proj);
-        g4_observe_rows(e, b, G4_TAP_v_proj, l, K * H, e->v);
+        g4_observe_rows(b, G4_TAP_v_proj, l, K * H, e->v);
     } else {
         memcpy(e->v, e->k, (size_t)(T * K * H) * sizeof(float));
     }
     g4_rmsnorm(e, e->k, e->k, w->k_norm, T * K, H, c->rms_norm_eps);
-    g4_observe_rows(e, b, G4_TAP_k_norm, l, K * H, e->k);
+    g4_observe_rows(b, G4_TAP_k_norm, l, K * H, e->k);
     g4_rope(e, e->k, T, K, w->kind);
     g4_rmsnorm(e, e->v, e->v, NULL, T * K, H, c->rms_norm_eps);
-    g4_observe_rows(e, b, G4_TAP_v_norm, l, K * H, e->v);
+    g4_observe_rows(b, G4_TAP_v_norm, l, K * H, e->v);
     if (is_last_of_kind(c, l)) {
         int full = w->kind == G4_FULL;
-        g4_observe_rows(e, b, full ? G4_TAP_full_key : G4_TAP_sliding_key, l, K * H, e->k);
-        g4_observe_rows(e, b, full ? G4_TAP_full_value : G4_TAP_sliding_value, l, K * H, e->v);
+        g4_observe_rows(b, full ? G4_TAP_full_key : G4_TAP_sliding_key, l, K * H, e->k);
+        g4_observe_rows(b, full ? G4_TAP_full_value : G4_TAP_sliding_value, l, K * H, e->v);
     }
 }
 
@@ -100,7 +100,7 @@ void g4_attention_forward(g4_engine *e, const g4_batch *b, int64_t l)
         for (int64_t i = 0, at = 0; i < b->count; at += b->items[i].n, i++)
             store_and_attend(e, &b->items[i], at, l);
     }
-    g4_observe_rows(e, b, G4_TAP_context, l, w->o_proj.cols, e->context);
+    g4_observe_rows(b, G4_TAP_context, l, w->o_proj.cols, e->context);
     g4_linear(e, e->o, e->context, b->rows, &w->o_proj);
-    g4_observe_rows(e, b, G4_TAP_o_proj, l, w->o_proj.rows, e->o);
+    g4_observe_rows(b, G4_TAP_o_proj, l, w->o_proj.rows, e->o);
 }

@@ -30,10 +30,18 @@ static void add_position(const g4_model *m, float *y, const int32_t *xy, float *
         y[i] = (float)((double)y[i] + ((double)row_x[i] + (double)row_y[i]));
 }
 
-/* Buffers for n patches: a, P wide; b, E wide; two position rows. */
+/* Buffers for n patches: a, P wide; b, E wide; two position rows.  And who watches. */
 typedef struct vision_work {
+    const g4_tap *tap;
     float *a, *b, *row_x, *row_y;
 } vision_work;
+
+static void watch(const g4_tap *tap, g4_tap_id id, int64_t row, int64_t rows, int64_t cols,
+                  const float *data)
+{
+    const g4_tap_at at = { .id = id, .row = row, .rows = rows, .cols = cols };
+    g4_observe(tap, &at, data);
+}
 
 /* n patches (padding included) -> soft [n][D].  row: their first row in the taps. */
 static void vision_forward(g4_engine *e, float *soft, const float *pixels, const int32_t *xy,
@@ -43,24 +51,24 @@ static void vision_forward(g4_engine *e, float *soft, const float *pixels, const
     int64_t P = m->patch_dense.cols, E = m->patch_dense.rows, D = m->config.hidden_size;
 
     g4_layernorm(e, w->a, pixels, m->patch_ln1_weight, m->patch_ln1_bias, n, P);
-    g4_observe(e, G4_TAP_patch_ln1, 0, 0, row, n, P, w->a);
+    watch(w->tap, G4_TAP_patch_ln1, row, n, P, w->a);
     g4_linear64(e, w->b, w->a, n, &m->patch_dense);
     for (int64_t i = 0; i < n; i++)
         g4_add_scale(e, w->b + i * E, w->b + i * E, m->patch_dense_bias, E, 1.0);
-    g4_observe(e, G4_TAP_patch_dense, 0, 0, row, n, E, w->b);
+    watch(w->tap, G4_TAP_patch_dense, row, n, E, w->b);
     g4_layernorm(e, w->b, w->b, m->patch_ln2_weight, m->patch_ln2_bias, n, E);
-    g4_observe(e, G4_TAP_patch_ln2, 0, 0, row, n, E, w->b);
+    watch(w->tap, G4_TAP_patch_ln2, row, n, E, w->b);
     for (int64_t i = 0; i < n; i++) add_position(m, w->b + i * E, xy + 2 * i, w->row_x, w->row_y);
     g4_layernorm(e, w->b, w->b, m->pos_norm_weight, m->pos_norm_bias, n, E);
-    g4_observe(e, G4_TAP_pos_norm, 0, 0, row, n, E, w->b);
+    watch(w->tap, G4_TAP_pos_norm, row, n, E, w->b);
     g4_rmsnorm(e, w->b, w->b, NULL, n, E, m->config.vision_eps);
     g4_linear64(e, soft, w->b, n, &m->vision_projection);
-    g4_observe(e, G4_TAP_vision_soft_tokens, 0, 0, row, n, D, soft);
+    watch(w->tap, G4_TAP_vision_soft_tokens, row, n, D, soft);
 }
 
 /* All images (or frames) -> their real soft tokens, in order, into soft->rows of
  * the tokens of this type.  row: first row in the taps. */
-static g4_status embed_patches(g4_soft *soft, g4_engine *e, const g4_prompt *p,
+static g4_status embed_patches(g4_soft *soft, g4_engine *e, const g4_prompt *p, const g4_tap *tap,
                                const g4_patches *patches, int8_t type, int64_t row, g4_err *err)
 {
     int64_t B = patches->budget, D = e->model->config.hidden_size, at = 0;
@@ -72,6 +80,7 @@ static g4_status embed_patches(g4_soft *soft, g4_engine *e, const g4_prompt *p,
         out = g4_arena_alloc(&soft->arena, tokens, sizeof *out);
     g4_arena work = { NULL };
     vision_work w = {
+        tap,
         g4_arena_alloc(&work, (size_t)(B * P), sizeof(float)),
         g4_arena_alloc(&work, (size_t)(B * E), sizeof(float)),
         g4_arena_alloc(&work, (size_t)E, sizeof(float)),
@@ -95,7 +104,8 @@ static g4_status embed_patches(g4_soft *soft, g4_engine *e, const g4_prompt *p,
     return G4_OK;
 }
 
-static g4_status embed_audio(g4_soft *soft, g4_engine *e, const g4_prompt *p, g4_err *err)
+static g4_status embed_audio(g4_soft *soft, g4_engine *e, const g4_prompt *p, const g4_tap *tap,
+                             g4_err *err)
 {
     const g4_model *m = e->model;
     int64_t frames = p->clips * p->clip_frames, A = p->frame, D = m->config.hidden_size, at = 0;
@@ -109,7 +119,7 @@ static g4_status embed_audio(g4_soft *soft, g4_engine *e, const g4_prompt *p, g4
     }
     g4_rmsnorm(e, normed, p->input_features, NULL, frames, A, m->config.audio_eps);
     g4_linear64(e, out, normed, frames, &m->audio_projection);
-    g4_observe(e, G4_TAP_audio_soft_tokens, 0, 0, 0, frames, D, out);
+    watch(tap, G4_TAP_audio_soft_tokens, 0, frames, D, out);
     g4_arena_free(&work);
     for (int64_t i = 0; i < frames; i++) {
         if (!p->input_features_mask[i]) continue;
@@ -119,7 +129,8 @@ static g4_status embed_audio(g4_soft *soft, g4_engine *e, const g4_prompt *p, g4
     return G4_OK;
 }
 
-static g4_status embed_all(g4_soft *soft, g4_engine *e, const g4_prompt *p, g4_err *err)
+static g4_status embed_all(g4_soft *soft, g4_engine *e, const g4_prompt *p, const g4_tap *tap,
+                           g4_err *err)
 {
     const g4_config *c = &e->model->config;
     const char *dir = e->model->dir;
@@ -131,16 +142,17 @@ static g4_status embed_all(g4_soft *soft, g4_engine *e, const g4_prompt *p, g4_e
                            c->patch_size ? g4_patch_values(c) : 0, c->audio_embed_dim, err));
     soft->rows = g4_arena_alloc(&soft->arena, (size_t)p->n, sizeof *soft->rows);
     if (!soft->rows) return g4_nomem(err, "soft tokens");
-    G4_TRY(embed_patches(soft, e, p, &p->images, G4_IMAGE, 0, err));
-    G4_TRY(embed_patches(soft, e, p, &p->frames, G4_VIDEO, p->images.count * p->images.budget,
-                         err));
-    return embed_audio(soft, e, p, err);
+    G4_TRY(embed_patches(soft, e, p, tap, &p->images, G4_IMAGE, 0, err));
+    G4_TRY(embed_patches(soft, e, p, tap, &p->frames, G4_VIDEO,
+                         p->images.count * p->images.budget, err));
+    return embed_audio(soft, e, p, tap, err);
 }
 
-g4_status g4_soft_embed(g4_soft *soft, g4_engine *e, const g4_prompt *p, g4_err *err)
+g4_status g4_soft_embed(g4_soft *soft, g4_engine *e, const g4_prompt *p, const g4_tap *tap,
+                        g4_err *err)
 {
     *soft = (g4_soft){ 0 };
-    g4_status s = embed_all(soft, e, p, err);
+    g4_status s = embed_all(soft, e, p, tap, err);
     if (s != G4_OK) g4_soft_free(soft);
     return s;
 }

@@ -352,11 +352,3 @@ g4_span g4_visible(const g4_engine *e, int kind, int64_t index, g4_span block)
     if (!c->bidirectional_vision) block = (g4_span){ index, index };
     return g4_mask_keys(e->plan.mask, kind, c->sliding_window, index, block);
 }
-
-void g4_observe(const g4_engine *e, g4_tap_id id, int seq, int64_t layer, int64_t row,
-                int64_t rows, int64_t cols, const float *data)
-{
-    if (!e->tap) return;
-    g4_tap_at at = { .id = id, .seq = seq, .layer = layer, .row = row, .rows = rows, .cols = cols };
-    e->tap->put(e->tap->ctx, &at, data);
-}

@@ -11,7 +11,6 @@
 #include "ref/base/par.h"
 #include "ref/model/mask.h"
 #include "ref/model/ops.h"
-#include "ref/model/tap.h"
 #include "ref/model/weights.h"
 
 typedef struct g4_engine_plan {
@@ -33,7 +32,6 @@ typedef struct g4_engine {
     const g4_model *model;
     g4_ops ops;
     g4_par *par;
-    const g4_tap *tap;              /* NULL: nobody watches */
     g4_engine_plan plan;
     float *x, *h, *o;               /* [rows][D] residual stream, normed input, branch output */
     float *q, *context;             /* [rows][N*H] of the wider kind */
@@ -91,9 +89,5 @@ void g4_attention(g4_engine *e, const g4_attention_job *job);
 
 /* Keys that token `index` sees in this layer kind; block: its image block. */
 g4_span g4_visible(const g4_engine *e, int kind, int64_t index, g4_span block);
-
-/* Tells the observer, if there is one. */
-void g4_observe(const g4_engine *e, g4_tap_id id, int seq, int64_t layer, int64_t row,
-                int64_t rows, int64_t cols, const float *data);
 
 #endif

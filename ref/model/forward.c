@@ -37,7 +37,7 @@ static void enter(g4_engine *e, const g4_batch *b)
         g4_angles(e, at, it->positions, it->n);
         at += it->n;
     }
-    g4_observe_rows(e, b, G4_TAP_embeddings, 0, D, e->x);
+    g4_observe_rows(b, G4_TAP_embeddings, 0, D, e->x);
 }
 
 /* Logits of n rows x [n][D] into out [n][V]. */
@@ -49,20 +49,34 @@ static void head(g4_engine *e, float *out, const float *x, int64_t n)
         g4_softcap(e, out, n * c->vocab_size, c->final_logit_softcapping);
 }
 
-/* An observer sees the logits of every row, tile by tile. */
+/* Is any of the rows [from, from + n) watched?  With data, the observers see them. */
+static int observe_tile(const g4_batch *b, int64_t from, int64_t n, int64_t V, const float *data)
+{
+    int watched = 0;
+    int64_t at = 0;
+    for (int i = 0; i < b->count; at += b->items[i++].n) {
+        const g4_session *s = b->items[i].session;
+        int64_t lo = from > at ? from : at, hi = at + b->items[i].n;
+        if (hi > from + n) hi = from + n;
+        if (!s->tap || lo >= hi) continue;
+        watched = 1;
+        const g4_tap_at where = { .id = G4_TAP_logits, .row = s->n + (lo - at), .rows = hi - lo,
+                                  .cols = V };
+        if (data) g4_observe(s->tap, &where, data + (lo - from) * V);
+    }
+    return watched;
+}
+
+/* An observer sees the logits of every row.  Tiles go across the sequences, so that
+ * the output matrix (2 GB in the 12B) is read once a tile, not once a sequence. */
 static void observe_logits(g4_engine *e, const g4_batch *b)
 {
-    const g4_config *c = &e->model->config;
-    int64_t at = 0;
-    for (int i = 0; i < b->count; i++) {
-        const g4_item *it = &b->items[i];
-        for (int64_t t = 0; t < it->n;) {
-            int64_t n = it->n - t < e->plan.logit_rows ? it->n - t : e->plan.logit_rows;
-            head(e, e->logits, e->h + (at + t) * c->hidden_size, n);
-            g4_observe(e, G4_TAP_logits, i, 0, it->session->n + t, n, c->vocab_size, e->logits);
-            t += n;
-        }
-        at += it->n;
+    int64_t D = e->model->config.hidden_size, V = e->model->config.vocab_size;
+    for (int64_t t = 0, n; t < b->rows; t += n) {
+        n = b->rows - t < e->plan.logit_rows ? b->rows - t : e->plan.logit_rows;
+        if (!observe_tile(b, t, n, V, NULL)) continue;
+        head(e, e->logits, e->h + t * D, n);
+        observe_tile(b, t, n, V, e->logits);
     }
 }
 
@@ -78,8 +92,7 @@ static float *logits_of(const g4_batch *b, int64_t r, int64_t V)
     return NULL;
 }
 
-/* The logits that items want: gathered first, so that the output matrix (2 GB in
- * the 12B) is read once a tile however many sequences there are. */
+/* The logits that items want: gathered first, for the same reason. */
 static void wanted_logits(g4_engine *e, const g4_batch *b)
 {
     const g4_config *c = &e->model->config;
@@ -107,8 +120,8 @@ static void leave(g4_engine *e, const g4_batch *b)
     const g4_config *c = &e->model->config;
     int64_t D = c->hidden_size;
     g4_rmsnorm(e, e->h, e->x, e->model->norm, b->rows, D, c->rms_norm_eps);
-    g4_observe_rows(e, b, G4_TAP_norm, 0, D, e->h);
-    if (e->tap) observe_logits(e, b);
+    g4_observe_rows(b, G4_TAP_norm, 0, D, e->h);
+    observe_logits(e, b);
     wanted_logits(e, b);
 }
 

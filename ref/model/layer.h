@@ -24,8 +24,7 @@ void g4_attention_forward(g4_engine *e, const g4_batch *b, int64_t l);
 /* e->h (normed input) -> e->o (output of down_proj). */
 void g4_mlp_forward(g4_engine *e, const g4_batch *b, int64_t l);
 
-/* Observes e's buffer `data` [rows][cols] of layer l, item by item. */
-void g4_observe_rows(const g4_engine *e, const g4_batch *b, g4_tap_id id, int64_t l, int64_t cols,
-                     const float *data);
+/* Shows each item's observer its rows of `data` [rows][cols], of layer l. */
+void g4_observe_rows(const g4_batch *b, g4_tap_id id, int64_t l, int64_t cols, const float *data);
 
 #endif

@@ -58,9 +58,8 @@ void g4_draft_begin(g4_drafter *d, const float *hidden)
 static void observe(const g4_drafter *d, g4_tap_id id, int64_t layer, int64_t step, int64_t cols,
                     const float *data)
 {
-    if (!d->tap) return;
-    g4_tap_at at = { .id = id, .layer = layer, .step = step, .rows = 1, .cols = cols };
-    d->tap->put(d->tap->ctx, &at, data);
+    const g4_tap_at at = { .id = id, .layer = layer, .step = step, .rows = 1, .cols = cols };
+    g4_observe(d->tap, &at, data);
 }
 
 /* Marks the centroids with the top_k largest logits; the lower index among equals. */

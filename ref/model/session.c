@@ -85,50 +85,86 @@ int64_t g4_chunk_rows(const int8_t *types, int64_t n, int64_t chunk)
     return most;
 }
 
-g4_status g4_prefill(g4_engine *e, g4_session *s, const g4_prompt *p, const g4_soft *soft,
-                     int64_t chunk, int64_t logit_rows, float *logits, float *hidden,
-                     g4_err *err)
+/* Refuses what g4_forward takes for granted. */
+static g4_status check_prompt(const g4_session *s, const g4_prompt *p, g4_err *err)
 {
     if (p->n > s->ctx - s->n)
         return g4_fail(err, G4_EINPUT, "the prompt has %lld tokens, the context has room for %lld",
                        (long long)p->n, (long long)(s->ctx - s->n));
-    int64_t rows = g4_chunk_rows(p->types, p->n, chunk);
-    if (rows > e->plan.rows)
-        return g4_fail(err, G4_EINPUT, "a chunk of %lld tokens is more than the %lld planned for",
-                       (long long)rows, (long long)e->plan.rows);
     for (int64_t i = 0; i < p->n; i++)
         if (p->positions[i] < 0 || p->positions[i] > G4_MAX_POSITION)
             return g4_fail(err, G4_EINPUT, "position %d of token %lld is past %d", p->positions[i],
                            (long long)i, (int)G4_MAX_POSITION);
-    g4_span *blocks = calloc((size_t)p->n, sizeof *blocks);
-    g4_span *shifted = calloc((size_t)p->n, sizeof *shifted);
-    if (!blocks || !shifted) {
-        free(blocks);
-        free(shifted);
-        return g4_nomem(err, "prefill");
-    }
-    g4_blocks(blocks, p->types, p->n);
-    for (int64_t i = 0; i < p->n; i++)
-        shifted[i] = (g4_span){ blocks[i].begin + s->n, blocks[i].end + s->n };
-    for (int64_t begin = 0; begin < p->n;) {
-        int64_t end = chunk_end(blocks, p->n, begin, chunk);
-        int last = end == p->n;
-        g4_item item = {
-            .session = s,
-            .n = end - begin,
-            .ids = p->ids + begin,
-            .positions = p->positions + begin,
-            .soft = soft && soft->rows ? soft->rows + begin : NULL,
-            .blocks = shifted + begin,
-            .logit_rows = last && (logits || hidden) ? logit_rows : 0,
-            .logits = last ? logits : NULL,
-            .hidden = last ? hidden : NULL,
-        };
-        assert(item.logit_rows <= item.n);
-        g4_forward(e, &item, 1);
-        begin = end;
-    }
-    free(blocks);
-    free(shifted);
     return G4_OK;
+}
+
+/* A prompt on its way: its image blocks, as the prompt counts and as the session
+ * does, and how far it got. */
+typedef struct progress {
+    g4_span *blocks, *shifted;   /* [n] */
+    int64_t done;
+} progress;
+
+/* The next chunk; 0: there is none. */
+static int next_chunk(g4_item *item, progress *g, const g4_prefill_item *it, int64_t chunk)
+{
+    const g4_prompt *p = it->prompt;
+    int64_t begin = g->done;
+    if (begin == p->n) return 0;
+    g->done = chunk_end(g->blocks, p->n, begin, chunk);
+    int last = g->done == p->n;
+    *item = (g4_item){
+        .session = it->session,
+        .n = g->done - begin,
+        .ids = p->ids + begin,
+        .positions = p->positions + begin,
+        .soft = it->soft && it->soft->rows ? it->soft->rows + begin : NULL,
+        .blocks = g->shifted + begin,
+        .logit_rows = last && (it->logits || it->hidden) ? 1 : 0,
+        .logits = last ? it->logits : NULL,
+        .hidden = last ? it->hidden : NULL,
+    };
+    return 1;
+}
+
+static g4_status prefill(g4_engine *e, const g4_prefill_item *items, int count, int64_t chunk,
+                         g4_arena *arena, g4_err *err)
+{
+    progress *at = g4_arena_alloc(arena, (size_t)count, sizeof *at);
+    g4_item *now = g4_arena_alloc(arena, (size_t)count, sizeof *now);
+    if (!at || !now) return g4_nomem(err, "prefill");
+    for (int i = 0; i < count; i++) {
+        const g4_prompt *p = items[i].prompt;
+        int64_t n = items[i].session->n;
+        at[i].blocks = g4_arena_alloc(arena, (size_t)p->n, sizeof(g4_span));
+        at[i].shifted = g4_arena_alloc(arena, (size_t)p->n, sizeof(g4_span));
+        if (!at[i].blocks || !at[i].shifted) return g4_nomem(err, "prefill");
+        g4_blocks(at[i].blocks, p->types, p->n);
+        for (int64_t t = 0; t < p->n; t++)
+            at[i].shifted[t] = (g4_span){ at[i].blocks[t].begin + n, at[i].blocks[t].end + n };
+    }
+    for (;;) {
+        int used = 0;
+        for (int i = 0; i < count; i++) used += next_chunk(&now[used], &at[i], &items[i], chunk);
+        if (!used) return G4_OK;
+        g4_forward(e, now, used);
+    }
+}
+
+g4_status g4_prefill(g4_engine *e, const g4_prefill_item *items, int count, int64_t chunk,
+                     g4_err *err)
+{
+    int64_t rows = 0;
+    for (int i = 0; i < count; i++) {
+        const g4_prompt *p = items[i].prompt;
+        G4_TRY(check_prompt(items[i].session, p, err));
+        rows += g4_chunk_rows(p->types, p->n, chunk);
+    }
+    if (rows > e->plan.rows)
+        return g4_fail(err, G4_EINPUT, "a chunk of %lld tokens is more than the %lld planned for",
+                       (long long)rows, (long long)e->plan.rows);
+    g4_arena arena = { NULL };
+    g4_status s = prefill(e, items, count, chunk, &arena, err);
+    g4_arena_free(&arena);
+    return s;
 }

@@ -7,6 +7,7 @@
 #include "ref/input/prompt.h"
 #include "ref/model/engine.h"
 #include "ref/model/kv.h"
+#include "ref/model/tap.h"
 
 typedef struct g4_session {
     const g4_model *model;
@@ -16,6 +17,7 @@ typedef struct g4_session {
     int64_t written;        /* rows ever stored since it was empty, as of the last rewind */
     int64_t back;           /* how far behind those a ring still has all that is seen */
     g4_kv *kv;              /* [L] */
+    const g4_tap *tap;      /* NULL: nobody watches */
     g4_arena arena;
 } g4_session;
 
@@ -33,21 +35,30 @@ int g4_session_keeps(const g4_session *s, int64_t n);
 int64_t g4_chunk_rows(const int8_t *types, int64_t n, int64_t chunk);
 
 /* The soft tokens of a prompt's media, [n][D] in the order of the sequence's soft
- * positions; rows[i] points at token i's, or is NULL.  Taps see vision/... and
- * audio/... */
+ * positions; rows[i] points at token i's, or is NULL.  tap, or NULL, sees vision/...
+ * and audio/... */
 typedef struct g4_soft {
     const float **rows;     /* [T] */
     g4_arena arena;
 } g4_soft;
-g4_status g4_soft_embed(g4_soft *soft, g4_engine *e, const g4_prompt *p, g4_err *err);
+g4_status g4_soft_embed(g4_soft *soft, g4_engine *e, const g4_prompt *p, const g4_tap *tap,
+                        g4_err *err);
 void g4_soft_free(g4_soft *soft);
 
-/* Appends a whole prompt in chunks.  The last `logit_rows` tokens' logits
- * [logit_rows][V] and final hidden rows [logit_rows][D] are returned where the
- * pointers are not NULL; logit_rows <= the last chunk.  Errors: no room in ctx
- * or plan.rows. */
-g4_status g4_prefill(g4_engine *e, g4_session *s, const g4_prompt *p, const g4_soft *soft,
-                     int64_t chunk, int64_t logit_rows, float *logits, float *hidden,
+/* One prompt of a batch.  The last token's logits [V] and final hidden row [D] are
+ * returned where the pointers are not NULL. */
+typedef struct g4_prefill_item {
+    g4_session *session;
+    const g4_prompt *prompt;
+    const g4_soft *soft;    /* NULL: no media */
+    float *logits, *hidden;
+} g4_prefill_item;
+
+/* Appends whole prompts to their sessions: the first chunk of each in one call of
+ * the model, then the second of those that have one, and so on, so that the weights
+ * are read once a call however many prompts there are.  Errors, which leave all
+ * sessions as they were: no room in a ctx, or in plan.rows for a chunk of each. */
+g4_status g4_prefill(g4_engine *e, const g4_prefill_item *items, int count, int64_t chunk,
                      g4_err *err);
 
 #endif
