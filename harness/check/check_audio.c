@@ -67,6 +67,17 @@ static g4_status decode(g4_clip *c, const file *f, int64_t limit, g4_err *err)
     return g4_audio_decode(c, "clip.wav", f->at, f->size, 16000, limit, err);
 }
 
+static void expect_bad(const file *f, const char *what)
+{
+    g4_clip c;
+    g4_err err;
+    ck_assert_msg(decode(&c, f, FOREVER, &err) == G4_EINPUT, "accepted, but %s", what);
+    ck_assert_ptr_null(c.samples);
+    ck_assert_msg(strncmp(err.msg, "clip.wav: ", 10) == 0, "%s", err.msg);
+    ck_assert_msg(strstr(err.msg, what) != NULL, "'%s' lacks '%s'", err.msg, what);
+    ck_assert_ptr_null(strchr(err.msg, '\n'));
+}
+
 static void expect_samples(const file *f, const float *want, int64_t n)
 {
     g4_clip c;
@@ -161,6 +172,105 @@ START_TEST(other_chunks_are_skipped)
     memcpy(g.at + g.size, f.at + 36, f.size - 36);
     g.size += f.size - 36;
     expect_samples(&g, want, 1);
+}
+END_TEST
+
+/* Telephone bytes: the sign bit set is positive, all bits inverted; mu-law's
+ * smallest step is 8 / 32768 behind a bias, A-law's 8. */
+START_TEST(telephone_laws)
+{
+    static const float mu[] = { 0, 8.0f / 32768, -32124.0f / 32768 };
+    static const float a[] = { 8.0f / 32768, -8.0f / 32768, 32256.0f / 32768 };
+    file f;
+    wav_header(&f, 7, 1, 16000, 8, 3);
+    put(&f, 0x00feff, 3);
+    put(&f, 0, 1);
+    expect_samples(&f, mu, 3);
+    wav_header(&f, 6, 1, 16000, 8, 3);
+    put(&f, 0xd5, 1);
+    put(&f, 0x55, 1);
+    put(&f, 0xaa, 1);
+    put(&f, 0, 1);
+    expect_samples(&f, a, 3);
+}
+END_TEST
+
+/* A program that writes to a pipe never learns the lengths: both say so, and an
+ * odd end is dropped.  One alone is a lie. */
+START_TEST(streams_have_no_length)
+{
+    static const struct {
+        uint32_t riff, data;
+        int good;
+    } rows[] = { { 0xffffffff, 0xffffffff, 1 }, { 0x7ffff024, 0x7ffff000, 1 },
+                 { 36 + 5, 0xffffffff, 0 },     { 36 + 5, 0x7ffff000, 0 },
+                 { 0xffffffff, 0xfffffffe, 0 }, { 0x7ffff000, 0x7ffff000, 0 } };
+    static const float want[] = { 0.5f, -0.5f };
+    g4_clip c;
+    g4_err err;
+    file f;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        wav_header(&f, 1, 1, 16000, 16, rows[i].data);
+        put(&f, 0xc0004000u, 4);
+        put(&f, 1, 1);
+        for (int k = 0; k < 4; k++) f.at[4 + k] = (uint8_t)(rows[i].riff >> (8 * k));
+        g4_status s = decode(&c, &f, FOREVER, &err);
+        ck_assert_msg((s == G4_OK) == rows[i].good, "%zu: %s", i, err.msg);
+        if (s != G4_OK) continue;
+        ck_assert_int_eq(c.count, 2);
+        ck_assert_mem_eq(c.samples, want, sizeof want);
+        ck_assert_ptr_nonnull(strstr(c.note, "of no stated length"));
+        g4_clip_free(&c);
+    }
+}
+END_TEST
+
+/* RF64: the lengths stand in a ds64 chunk, and are checked as WAV's own are. */
+START_TEST(long_wav)
+{
+    static const float want[] = { 0.5f, -0.5f };
+    file f = { .size = 0 };
+    tag(&f, "RF64");
+    put(&f, 0xffffffff, 4);
+    tag(&f, "WAVE");
+    tag(&f, "ds64");
+    put(&f, 28, 4);
+    put(&f, 76, 8);
+    put(&f, 4, 8);
+    put(&f, 2, 8);
+    put(&f, 0, 4);
+    tag(&f, "fmt ");
+    put(&f, 16, 4);
+    put(&f, 1 | 1 << 16, 4);
+    put(&f, 16000, 4);
+    put(&f, 32000, 4);
+    put(&f, 2 | 16 << 16, 4);
+    tag(&f, "data");
+    put(&f, 0xffffffff, 4);
+    put(&f, 0xc0004000u, 4);
+    expect_samples(&f, want, 2);
+    f.at[28] = 6;
+    expect_bad(&f, "data says 6 bytes, the file has 4 left");
+}
+END_TEST
+
+/* A tag behind the last frame is no damage; half a file is. */
+START_TEST(flac_with_a_tag_behind_it)
+{
+    uint8_t *data;
+    size_t size;
+    g4_clip c;
+    g4_err err;
+    file f = { .size = 0 };
+    ck_assert_int_eq(g4_file_read(DATA "stereo.flac", CAP, &data, &size, &err), G4_OK);
+    memcpy(f.at, data, size);
+    f.size = size;
+    tag(&f, "TAGx");
+    put(&f, 0, 8);
+    ck_assert_msg(decode(&c, &f, FOREVER, &err) == G4_OK, "%s", err.msg);
+    ck_assert_int_eq(c.count, 1000);
+    g4_clip_free(&c);
+    free(data);
 }
 END_TEST
 
@@ -331,17 +441,6 @@ START_TEST(half_a_lossy_file)
 }
 END_TEST
 
-static void expect_bad(const file *f, const char *what)
-{
-    g4_clip c;
-    g4_err err;
-    ck_assert_msg(decode(&c, f, FOREVER, &err) == G4_EINPUT, "accepted, but %s", what);
-    ck_assert_ptr_null(c.samples);
-    ck_assert_msg(strncmp(err.msg, "clip.wav: ", 10) == 0, "%s", err.msg);
-    ck_assert_msg(strstr(err.msg, what) != NULL, "'%s' lacks '%s'", err.msg, what);
-    ck_assert_ptr_null(strchr(err.msg, '\n'));
-}
-
 START_TEST(headers_that_lie)
 {
     static const struct {
@@ -360,7 +459,7 @@ START_TEST(headers_that_lie)
         { 1, 1, 4000000000u, 16, 8, "4000000000 Hz" },
         { 1, 1, 16000, 16, 7, "frames of 2 bytes" },
         { 1, 1, 16000, 0, 8, "frames of 0 bytes" },
-        { 7, 1, 16000, 8, 8, "U-Law" },
+        { 2, 1, 16000, 4, 8, "" },       /* ADPCM */
         { 0x55, 1, 16000, 16, 8, "" },
     };
     file f;
@@ -416,6 +515,17 @@ START_TEST(not_audio)
     tag(&f, "OggX");
     put(&f, 0, 8);
     expect_bad(&f, "neither a WAV, FLAC, MP3 nor Ogg file");
+    f.size = 0;
+    put(&f, 0xf9ff, 2);   /* AAC's stream: a frame of MPEG, layer 0 */
+    expect_bad(&f, "neither a WAV, FLAC, MP3 nor Ogg file");
+    f.size = 0;
+    tag(&f, "OggS");
+    memset(f.at + 4, 0, 24);
+    f.at[26] = 1;
+    f.size = 28;
+    put(&f, 0x7f, 1);
+    tag(&f, "FLAC");
+    expect_bad(&f, "FLAC in an Ogg file is not read");
     ck_assert_int_eq(g4_audio_read(&c, DATA, 16000, 1, &err), G4_EINPUT);
     ck_assert_int_eq(g4_audio_read(&c, "/dev/zero", 16000, 1, &err), G4_EINPUT);
     ck_assert_int_eq(g4_audio_read(&c, DATA "none.wav", 16000, 1, &err), G4_EIO);
@@ -451,6 +561,10 @@ Suite *check_audio(void)
     tcase_add_test(t, floats_as_they_are);
     tcase_add_test(t, channels_are_averaged);
     tcase_add_test(t, other_chunks_are_skipped);
+    tcase_add_test(t, telephone_laws);
+    tcase_add_test(t, streams_have_no_length);
+    tcase_add_test(t, long_wav);
+    tcase_add_test(t, flac_with_a_tag_behind_it);
     tcase_add_test(t, flac_is_the_pcm_in_it);
     tcase_add_test(t, limit_cuts_and_says_so);
     suite_add_tcase(s, t);

@@ -22,6 +22,7 @@ typedef struct reader {
     SF_INFO info;
     int64_t rate, max_samples;   /* of the clip */
     int64_t read;                /* frames so far */
+    int streamed;                /* the header does not know how many */
     int64_t capacity;            /* of the clip's samples */
     float *block;                /* [BLOCK][channels] */
     float *made;                 /* [BLOCK], behind the resampler */
@@ -78,14 +79,15 @@ static sf_count_t memory_tell(void *user)
 static int is_lossless(int format)
 {
     int kind = format & SF_FORMAT_TYPEMASK;
-    return kind == SF_FORMAT_WAV || kind == SF_FORMAT_WAVEX || kind == SF_FORMAT_FLAC;
+    return kind == SF_FORMAT_WAV || kind == SF_FORMAT_WAVEX || kind == SF_FORMAT_RF64 ||
+           kind == SF_FORMAT_FLAC;
 }
 
 static int format_known(int format)
 {
     static const int pcm[] = { SF_FORMAT_PCM_U8, SF_FORMAT_PCM_S8, SF_FORMAT_PCM_16,
                                SF_FORMAT_PCM_24, SF_FORMAT_PCM_32, SF_FORMAT_FLOAT,
-                               SF_FORMAT_DOUBLE };
+                               SF_FORMAT_DOUBLE, SF_FORMAT_ULAW, SF_FORMAT_ALAW };
     int kind = format & SF_FORMAT_TYPEMASK, sub = format & SF_FORMAT_SUBMASK;
     if (kind == SF_FORMAT_OGG) return sub == SF_FORMAT_VORBIS || sub == SF_FORMAT_OPUS;
     if (kind == SF_FORMAT_MPEG) return 1;
@@ -106,7 +108,8 @@ static g4_status check_info(const reader *r, int64_t frames, g4_err *err)
     const SF_INFO *i = &r->info;
     if (!format_known(i->format))
         return g4_fail(err, G4_EINPUT, "%s: samples coded as %s; supported are WAV and FLAC with "
-                       "PCM of 8 to 32 bits or float, MP3, Ogg Vorbis and Opus", r->name,
+                       "PCM of 8 to 32 bits, float, A-law or mu-law, MP3, Ogg Vorbis and Opus",
+                       r->name,
                        format_name(i->format & SF_FORMAT_SUBMASK));
     G4_TRY(g4_audio_check_shape(r->name, i->channels < 0 ? 0 : (uint64_t)i->channels,
                                 i->samplerate < 0 ? 0 : (uint64_t)i->samplerate, err));
@@ -190,7 +193,9 @@ static g4_status read_samples(reader *r, g4_err *err)
     while (c->count < r->max_samples && got > 0) {
         int64_t left = r->max_samples - c->count;
         got = sf_readf_float(r->sf, r->block, !r->resampler && left < most ? left : most);
-        if (got < 0 || sf_error(r->sf) != SF_ERR_NO_ERROR)
+        /* Foreign bytes behind the last frame of a FLAC file, such as a tag, are no damage. */
+        int whole = got >= 0 && got == r->info.frames - r->read;
+        if (got < 0 || (sf_error(r->sf) != SF_ERR_NO_ERROR && !whole))
             return g4_fail(err, G4_EINPUT, "%s: damaged audio after sample %lld: %s", r->name,
                            (long long)r->read, sf_strerror(r->sf));
         G4_TRY(mix(r, got, err));
@@ -215,8 +220,10 @@ static void describe(const reader *r)
 {
     const SF_INFO *i = &r->info;
     snprintf(r->clip->note, sizeof r->clip->note,
-             "%.60s, %.40s, %d channel%s, %d Hz, %.30s%s%.30s%s",
+             "%.60s%s, %.40s, %d channel%s, %d Hz,"
+             " %.30s%s%.30s%s",
              format_name(i->format & SF_FORMAT_TYPEMASK),
+             r->streamed ? " of no stated length" : "",
              format_name(i->format & SF_FORMAT_SUBMASK), i->channels,
              i->channels == 1 ? "" : "s", i->samplerate, sf_version_string(),
              r->resampler ? ", resampled by " : "", r->resampler ? g4_resampler_name() : "",
@@ -239,13 +246,19 @@ g4_status g4_audio_decode(g4_clip *c, const char *name, const uint8_t *data, siz
                           int64_t rate, int64_t max_samples, g4_err *err)
 {
     int64_t frames = -1;
+    int streamed = 0;
     memset(c, 0, sizeof *c);
     g4_sound kind = g4_sound_kind(data, size);   /* libsndfile's other readers stay out of reach */
     if (kind == G4_SOUND_NONE)
         return g4_fail(err, G4_EINPUT, "%s: %s", name,
                        size ? "neither a WAV, FLAC, MP3 nor Ogg file" : "empty file");
-    if (kind == G4_SOUND_WAV) G4_TRY(g4_wav_check(name, data, size, &frames, err));
-    reader r = { .name = name, .rate = rate, .max_samples = max_samples, .clip = c };
+    if (kind == G4_SOUND_WAV) G4_TRY(g4_wav_check(name, data, size, &frames, &streamed, err));
+    const char *foreign = kind == G4_SOUND_OGG ? g4_ogg_foreign(data, size) : NULL;
+    if (foreign)
+        return g4_fail(err, G4_EINPUT, "%s: %s in an Ogg file is not read, only Vorbis and Opus"
+                       " are", name, foreign);
+    reader r = { .name = name, .rate = rate, .max_samples = max_samples, .clip = c,
+                 .streamed = streamed };
     memory m = { .data = data, .size = (sf_count_t)size };
     SF_VIRTUAL_IO io = { memory_size, memory_seek, memory_read, memory_write, memory_tell };
     r.sf = sf_open_virtual(&io, SFM_READ, &r.info, &m);

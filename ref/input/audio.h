@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A clip as mono float samples at the model's rate, read from a WAV (PCM 8, 16,
- * 24, 32 bits, float of 32 or 64), FLAC, MP3 or Ogg (Vorbis, Opus) file.
+ * A clip as mono float samples at the model's rate, read from a WAV (or RF64:
+ * PCM 8, 16, 24, 32 bits, float of 32 or 64, A-law, mu-law), FLAC, MP3 or Ogg
+ * (Vorbis, Opus) file.
  * What the loaders in front of Transformers' feature extractor do, in their
  * order: integers are divided by their full scale (16 bit: 32768), channels
  * are averaged, another rate is resampled (resample.h).  A file that has the

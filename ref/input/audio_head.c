@@ -6,9 +6,12 @@
 /* "fmt ": tag u16, channels u16, rate u32, bytes/s u32, frame bytes u16, bits u16 */
 typedef struct wav {
     uint64_t channels, rate, frame_bytes;
-    uint64_t data_bytes;
-    int has_fmt, has_data;
+    uint64_t riff_bytes, data_bytes, long_bytes;   /* long: of data, by RF64's ds64 chunk */
+    int has_fmt, has_data, streamed;
 } wav;
+
+/* What a program writes that cannot go back to its header: FFmpeg, then SoX. */
+enum { UNKNOWN = 0xffffffffu, SOX_UNKNOWN = 0x7ffff000 };
 
 static void read_fmt(wav *w, g4_bytes *b)
 {
@@ -20,18 +23,33 @@ static void read_fmt(wav *w, g4_bytes *b)
     w->has_fmt = !b->bad;
 }
 
+/* The length of the data chunk at b.  Only a header that knows neither its own
+ * length nor the data's is believed not to know: one wrong length is damage. */
+static uint64_t data_length(wav *w, const g4_bytes *b, uint64_t length)
+{
+    if (length == UNKNOWN && w->long_bytes) return w->long_bytes;
+    w->streamed = (length == UNKNOWN && w->riff_bytes == UNKNOWN) ||
+                  (length == SOX_UNKNOWN && w->riff_bytes == SOX_UNKNOWN + b->at - 8);
+    if (!w->streamed) return length;
+    uint64_t left = b->size - b->at;
+    return w->frame_bytes ? left - left % w->frame_bytes : left;
+}
+
 /* Walks the chunks (id, size u32, body, pad to even) up to "data". */
 static g4_status read_chunks(wav *w, const char *name, const uint8_t *data, size_t size,
                              g4_err *err)
 {
-    g4_bytes b = { .data = data, .size = size, .at = 12 };
+    g4_bytes b = { .data = data, .size = size, .at = 4 };
     memset(w, 0, sizeof *w);
+    w->riff_bytes = g4_bytes_uint(&b, 4);
+    g4_bytes_take(&b, 4);
     while (!w->has_data) {
         const uint8_t *id = g4_bytes_take(&b, 4);
         uint64_t length = g4_bytes_uint(&b, 4);
         if (b.bad)
             return g4_fail(err, G4_EINPUT, "%s: damaged WAV: no %s chunk", name,
                            w->has_fmt ? "data" : "fmt");
+        if (memcmp(id, "data", 4) == 0) length = data_length(w, &b, length);
         if (length > b.size - b.at)
             return g4_fail(err, G4_EINPUT,
                            "%s: damaged WAV: chunk %.4s says %llu bytes, the file has %zu left",
@@ -39,6 +57,10 @@ static g4_status read_chunks(wav *w, const char *name, const uint8_t *data, size
         if (memcmp(id, "fmt ", 4) == 0) {
             g4_bytes body = { .data = b.data + b.at, .size = (size_t)length };
             read_fmt(w, &body);
+        }
+        if (memcmp(id, "ds64", 4) == 0 && memcmp(data, "RF64", 4) == 0) {
+            g4_bytes body = { .data = b.data + b.at, .size = (size_t)length, .at = 8 };
+            w->long_bytes = g4_bytes_uint(&body, 8);
         }
         if (memcmp(id, "data", 4) == 0) {
             w->data_bytes = length;
@@ -64,7 +86,7 @@ g4_status g4_audio_check_shape(const char *name, uint64_t channels, uint64_t rat
 }
 
 g4_status g4_wav_check(const char *name, const uint8_t *data, size_t size, int64_t *frames,
-                       g4_err *err)
+                       int *streamed, g4_err *err)
 {
     wav w;
     G4_TRY(read_chunks(&w, name, data, size, err));
@@ -75,18 +97,36 @@ g4_status g4_wav_check(const char *name, const uint8_t *data, size_t size, int64
                        " channels", name, (unsigned long long)w.data_bytes,
                        (unsigned long long)w.frame_bytes, (unsigned long long)w.channels);
     *frames = (int64_t)(w.data_bytes / w.frame_bytes);
+    *streamed = w.streamed;
     return G4_OK;
 }
 
 g4_sound g4_sound_kind(const uint8_t *data, size_t size)
 {
-    if (size >= 12 && memcmp(data, "RIFF", 4) == 0 && memcmp(data + 8, "WAVE", 4) == 0)
+    if (size >= 12 && (memcmp(data, "RIFF", 4) == 0 || memcmp(data, "RF64", 4) == 0) &&
+        memcmp(data + 8, "WAVE", 4) == 0)
         return G4_SOUND_WAV;
     if (size >= 4 && memcmp(data, "fLaC", 4) == 0) return G4_SOUND_FLAC;
     if (size >= 4 && memcmp(data, "OggS", 4) == 0) return G4_SOUND_OGG;
     if (size >= 3 && memcmp(data, "ID3", 3) == 0) return G4_SOUND_MPEG;
-    if (size >= 2 && data[0] == 0xff && (data[1] & 0xe0) == 0xe0) return G4_SOUND_MPEG;
+    /* Bits 1 and 2 are the layer; AAC's stream has 0 there. */
+    if (size >= 2 && data[0] == 0xff && (data[1] & 0xe0) == 0xe0 && (data[1] & 6))
+        return G4_SOUND_MPEG;
     return G4_SOUND_NONE;
+}
+
+const char *g4_ogg_foreign(const uint8_t *data, size_t size)
+{
+    static const struct {
+        const char *head, *name;
+    } rows[] = { { "\x7f" "FLAC", "FLAC" }, { "Speex   ", "Speex" }, { "\x80theora", "Theora" } };
+    size_t at = size > 26 ? 27 + (size_t)data[26] : size;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        size_t n = strlen(rows[i].head);
+        if (at <= size && size - at >= n && memcmp(data + at, rows[i].head, n) == 0)
+            return rows[i].name;
+    }
+    return NULL;
 }
 
 /* A page is at most 27 + 255 + 255 * 255 bytes: the last one starts in those.

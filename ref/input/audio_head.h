@@ -20,9 +20,12 @@ g4_sound g4_sound_kind(const uint8_t *data, size_t size);
 /* 1 if an Ogg file's last page does not end its stream, or an MPEG file is
  * shorter than its Xing header says; decoders take both for a shorter clip. */
 int g4_sound_ends_early(g4_sound kind, const uint8_t *data, size_t size);
-/* *frames: samples of each channel. */
+/* What an Ogg file holds that libsndfile does not read, by its first packet; NULL: not that. */
+const char *g4_ogg_foreign(const uint8_t *data, size_t size);
+/* WAV, also RF64, its long form.  *frames: samples of each channel; *streamed: the
+ * header does not know, they are what there is. */
 g4_status g4_wav_check(const char *name, const uint8_t *data, size_t size, int64_t *frames,
-                       g4_err *err);
+                       int *streamed, g4_err *err);
 g4_status g4_audio_check_shape(const char *name, uint64_t channels, uint64_t rate, g4_err *err);
 
 #endif
