@@ -244,6 +244,7 @@ static g4_request request(const g4_chat_session *s, const char *text, const g4_m
 {
     return (g4_request){ .text = text, .len = strlen(text), .media = media, .media_count = count,
                          .image_tokens = s->o->image_tokens, .audio_limit = s->o->audio_limit,
+                         .sampling = { s->o->video_fps, s->o->video_frames },
                          .bos = G4_BOS_OFF };
 }
 

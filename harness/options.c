@@ -5,6 +5,7 @@
  * parsed by hand or under the C locale: "1,5" is never 1.5. */
 #include "harness/options.h"
 
+#include "ref/input/video.h"
 #include "ref/model/generate.h"
 
 #include <math.h>
@@ -51,6 +52,11 @@ static const g4_option table[] = {
       "soft tokens an image may take (default: processor_config.json's)" },
     { "audio-limit", REAL, 0.001, 86400, "S", AT(audio_limit),
       "seconds of an audio clip that are used (default: processor_config.json's)" },
+    { "video-fps", REAL, 0.001, 1000, "X", AT(video_fps),
+      "frames of a video taken a second, at most 60 in all (default 1); of a folder: how many "
+      "frames of it are a second" },
+    { "video-frames", INT, 1, G4_VIDEO_MOST, "N", AT(video_frames),
+      "take N frames, evenly over the whole video, instead" },
     { "thinking", ONOFF, 0, 0, "on|off", AT(thinking), "the template's thinking switch" },
     { "tools", PATH, 0, 0, "F.json", AT(tools), "tool declarations for the template" },
     { "bos", CHOICE, 0, 0, "auto|on|off", AT(bos),

@@ -32,6 +32,8 @@ typedef struct g4_options {
     int64_t image_tokens;                     /* 0: processor_config.json's */
     int64_t threads, chunk, ctx;              /* 0: default */
     double audio_limit;                       /* seconds; < 0: default */
+    double video_fps;                         /* 0: default */
+    int64_t video_frames;                     /* 0: default */
     g4_media_file media[G4_MAX_MEDIA];        /* --image/--audio/--video in command-line order */
     int media_count;
     const char *inputs, *out, *detail, *plot; /* dump, compare */

@@ -62,7 +62,10 @@ static g4_status build(g4_asked *a, const g4_options *o, const g4_media *media, 
     g4_processor proc;
     const char *warning = NULL;
     g4_request r = { .text = a->text, .len = strlen(a->text), .media = media, .media_count = n,
-                     .image_tokens = o->image_tokens, .audio_limit = o->audio_limit };
+                     .image_tokens = o->image_tokens, .audio_limit = o->audio_limit,
+                     .sampling = { o->video_fps, o->video_frames } };
+    if (o->video_fps > 0 && o->video_frames > 0)
+        return g4_fail(err, G4_EINPUT, "--video-fps and --video-frames exclude each other");
     G4_TRY(g4_bos_parse(&r.bos, o->bos ? o->bos : "auto", err));
     G4_TRY(g4_processor_load(&proc, o->model, err));
     G4_TRY(g4_tokenizer_load(&a->tokenizer, o->model, err));

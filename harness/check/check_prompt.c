@@ -241,6 +241,7 @@ END_TEST
 
 START_TEST(frames_of_a_folder)
 {
+    static const g4_video_sampling every = { 0, 0 }, fast = { 4, 0 }, some = { 2, 5 };
     char dir[] = "/tmp/g4_check_XXXXXX", path[80];
     g4_video v;
     g4_err err;
@@ -251,13 +252,22 @@ START_TEST(frames_of_a_folder)
         ck_assert_ptr_nonnull(f);
         fclose(f);
     }
-    ck_assert_int_eq(g4_video_list(&v, dir, &arena, &err), G4_OK);
+    ck_assert_int_eq(g4_video_list(&v, dir, &every, &arena, &err), G4_OK);
     ck_assert_int_eq(v.total, 62);
     ck_assert_int_eq(v.count, 60);
     for (int i = 0; i < 60; i++) {
         snprintf(path, sizeof path, "%s/%02d.png", dir, i);
         ck_assert_str_eq(v.paths[i], path);
         ck_assert(v.seconds[i] == i);
+    }
+    ck_assert_int_eq(g4_video_list(&v, dir, &fast, &arena, &err), G4_OK);
+    ck_assert(v.count == 60 && v.seconds[59] == 59 / 4.0);
+    ck_assert_int_eq(g4_video_list(&v, dir, &some, &arena, &err), G4_OK);
+    ck_assert_int_eq(v.count, 5);
+    for (int i = 0; i < 5; i++) {   /* of 62 frames, two a second: 0, 12, 24, 37, 49 */
+        snprintf(path, sizeof path, "%s/%02d.png", dir, i * 62 / 5);
+        ck_assert_str_eq(v.paths[i], path);
+        ck_assert(v.seconds[i] == i * 62 / 5 / 2.0);
     }
     static const struct {
         const char *text, *what;
@@ -270,7 +280,7 @@ START_TEST(frames_of_a_folder)
         ck_assert_ptr_nonnull(f);
         fputs(rows[i].text, f);
         fclose(f);
-        ck_assert_int_eq(g4_video_list(&v, dir, &arena, &err), G4_EINPUT);
+        ck_assert_int_eq(g4_video_list(&v, dir, &every, &arena, &err), G4_EINPUT);
         ck_assert_msg(strstr(err.msg, rows[i].what) != NULL, "%s", err.msg);
     }
     unlink(times);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Video files, where libav was built in; elsewhere that the message says what to
  * install.  three.mp4 (H.264, 5 frames a second), turned.mp4 (the same with a
- * display matrix of a quarter turn) and vary.webm (VP8, frames at 0, 0.2, 1, 2
- * and 2.6 s) show 96 x 64 pixels: the left half red, green, blue for a second
- * each, the right half grey.  Colours are compared, not digests: decoders of
- * other versions may differ in a rounding. */
+ * display matrix of a quarter turn), vary.webm (VP8, frames at 0, 0.2, 1, 2 and
+ * 2.6 s) and late.webm (the same, its clock starting at 5 s) show 96 x 64 pixels:
+ * the left half red, green, blue for a second each, the right half grey.  Colours
+ * are compared, not digests: decoders of other versions may differ in a rounding. */
 #include "harness/check/fault.h"
 #include "ref/base/map.h"
 #include "ref/input/video.h"
@@ -12,6 +12,7 @@
 
 #include <check.h>
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,7 @@ Suite *check_video(void);
 
 #define DATA "harness/check/data/media/"
 
-enum { MAX_SEEN = 64 };
+enum { MAX_SEEN = 96 };
 
 typedef struct seen {
     int count, stop_at;          /* stop_at: the sink fails there; -1 never */
@@ -47,11 +48,19 @@ static g4_status look(void *ctx, const g4_image *im, double seconds, g4_err *err
     return G4_OK;
 }
 
-static g4_status watch(seen *s, const char *path, g4_video_info *info, g4_err *err)
+static const g4_video_sampling plain = { 0, 0 };
+
+static g4_status watch_so(seen *s, const char *path, const g4_video_sampling *how,
+                          g4_video_info *info, g4_err *err)
 {
     memset(s, 0, sizeof *s);
     s->stop_at = -1;
-    return g4_video_read(path, look, s, info, err);
+    return g4_video_read(path, how, look, s, info, err);
+}
+
+static g4_status watch(seen *s, const char *path, g4_video_info *info, g4_err *err)
+{
+    return watch_so(s, path, &plain, info, err);
 }
 
 static int built_in(void)
@@ -75,7 +84,8 @@ START_TEST(the_frame_that_covers_the_second)
         const char *path, *note;
         int turned;
     } rows[] = { { DATA "three.mp4", "h264, 96 x 64", 0 }, { DATA "turned.mp4", "h264", 1 },
-                 { DATA "vary.webm", "vp8", 0 } };
+                 { DATA "vary.webm", "vp8", 0 },
+                 { DATA "late.webm", "vp8", 0 } };
     seen s;
     g4_video_info info;
     g4_err err;
@@ -147,6 +157,48 @@ START_TEST(sampling_is_one_a_second)
     }
     ck_assert_msg(strncmp(info.warning, rows[_i].warning, strlen(rows[_i].warning)) == 0 &&
                       !info.warning[0] == !rows[_i].warning[0], "%s", info.warning);
+}
+END_TEST
+
+/* Other choices: frame, its time, and what the note says of them. */
+START_TEST(sampling_as_asked)
+{
+    static const struct {
+        int num, den, frames;
+        g4_video_sampling how;
+        int want, step;          /* frames taken; from one to the next */
+        const char *note, *warning;
+    } rows[] = {
+        { 10, 1, 40, { 2, 0 }, 8, 5, "8 frames, 2 a second", "" },
+        { 10, 1, 40, { 0.5, 0 }, 2, 20, "2 frames, 0.5 a second", "" },
+        { 25, 1, 199, { 5, 0 }, 40, 5, "40 frames, 5 a second", "" },
+        { 10, 1, 100, { 10, 0 }, 60, 1, "60 frames, 10", "longer than 6 s, cut to its first 60" },
+        { 10, 1, 40, { 0, 4 }, 4, 10, "4 frames of 40, evenly", "" },
+        { 10, 1, 40, { 0, 1 }, 1, 0, "1 frames of 40, evenly", "" },
+        { 30, 1, 96, { 0, 32 }, 32, 3, "32 frames of 96, evenly", "" },
+        { 10, 1, 7, { 0, 32 }, 7, 1, "7 frames of 7, evenly", "" },
+        { 10, 1, 180, { 0, 90 }, 90, 2, "90 frames of 180, evenly", "" },
+    };
+    seen s;
+    g4_video_info info;
+    g4_err err;
+    char path[] = "/tmp/g4_check_XXXXXX";
+    int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    write_y4m(path, rows[_i].num, rows[_i].den, rows[_i].frames);
+    ck_assert_msg(watch_so(&s, path, &rows[_i].how, &info, &err) == G4_OK, "%s", err.msg);
+    unlink(path);
+    ck_assert_int_eq(s.count, rows[_i].want);
+    for (int t = 0; t < s.count; t++) {
+        int frame = t * rows[_i].step, grey = (frame * 255 + 109) / 219;
+        double at = (double)frame * rows[_i].den / rows[_i].num;
+        ck_assert_msg(fabs(s.seconds[t] - at) < 1e-9, "%d: %g, not %g", t, s.seconds[t], at);
+        ck_assert_msg(abs(s.quarter[t][1] - grey) < 1, "%d: %d, not %d", t, s.quarter[t][1], grey);
+    }
+    ck_assert_msg(strstr(info.note, rows[_i].note) != NULL, "%s", info.note);
+    ck_assert_msg(strstr(info.warning, rows[_i].warning) && !info.warning[0] == !*rows[_i].warning,
+                  "%s", info.warning);
 }
 END_TEST
 
@@ -239,7 +291,7 @@ START_TEST(a_sink_may_stop_it)
     seen s = { .stop_at = 1 };
     g4_video_info info;
     g4_err err;
-    ck_assert_int_eq(g4_video_read(DATA "three.mp4", look, &s, &info, &err), G4_EIO);
+    ck_assert_int_eq(g4_video_read(DATA "three.mp4", &plain, look, &s, &info, &err), G4_EIO);
     ck_assert_str_eq(err.msg, "enough");
     ck_assert_int_eq(s.count, 1);
     no_child_left();
@@ -257,13 +309,15 @@ static g4_status count_only(void *ctx, const g4_image *im, double seconds, g4_er
 }
 
 /* In the child, too: it has a copy of the window. */
-START_TEST(allocations_fail)
+START_TEST(allocations_fail)   /* _i: by time, or evenly */
 {
+    static const g4_video_sampling evenly = { 0, 3 };
+    const g4_video_sampling *how = _i ? &evenly : &plain;
     for (long n = 1;; n++) {
         g4_video_info info;
         int count = 0;
         fault_alloc_arm(n, 0);
-        g4_status got = g4_video_read(DATA "three.mp4", count_only, &count, &info, NULL);
+        g4_status got = g4_video_read(DATA "three.mp4", how, count_only, &count, &info, NULL);
         fault_end();
         ck_assert_int_eq(fault_live(), 0);
         no_child_left();
@@ -281,18 +335,25 @@ END_TEST
 /* In this very process, so that sanitizers see it whole. */
 START_TEST(decoding_without_a_child)
 {
+    static const g4_video_sampling fast = { 100, 0 }, two = { 0, 2 };
     uint8_t *data;
     size_t size;
     g4_libav_summary sum;
     seen s = { .stop_at = -1 };
     g4_err err;
     ck_assert_int_eq(g4_file_read(DATA "three.mp4", 1 << 20, &data, &size, &err), G4_OK);
-    ck_assert_msg(g4_libav_decode("x", data, size, 2, look, &s, &sum, &err) == G4_OK, "%s",
+    ck_assert_msg(g4_libav_decode("x", data, size, &fast, look, &s, &sum, &err) == G4_OK,
+                  "%s", err.msg);
+    ck_assert_int_eq(s.count, 60);
+    ck_assert_int_eq(sum.frames, 60);
+    ck_assert_int_eq(sum.more, 1);
+    s.count = 0;
+    ck_assert_msg(g4_libav_decode("x", data, size, &two, look, &s, &sum, &err) == G4_OK, "%s",
                   err.msg);
     ck_assert_int_eq(s.count, 2);
-    ck_assert_int_eq(sum.frames, 2);
-    ck_assert_int_eq(sum.more, 1);
-    ck_assert_int_eq(g4_libav_decode("x", data, size / 2, 60, look, &s, &sum, &err), G4_EINPUT);
+    ck_assert_int_eq(sum.total, 15);
+    ck_assert_int_eq(g4_libav_decode("x", data, size / 2, &two, look, &s, &sum, &err), G4_EINPUT);
+    ck_assert_int_eq(g4_libav_decode("x", data, size / 2, &fast, look, &s, &sum, &err), G4_EINPUT);
     free(data);
 }
 END_TEST
@@ -306,13 +367,14 @@ Suite *check_video(void)
         tcase_add_test(t, not_built_in);
         return s;
     }
-    tcase_add_loop_test(t, the_frame_that_covers_the_second, 0, 3);
+    tcase_add_loop_test(t, the_frame_that_covers_the_second, 0, 4);
     tcase_add_loop_test(t, sampling_is_one_a_second, 0, 10);
+    tcase_add_loop_test(t, sampling_as_asked, 0, 9);
     tcase_add_test(t, not_a_video);
     tcase_add_test(t, truncated_anywhere);
     tcase_add_test(t, damaged_anywhere);
     tcase_add_test(t, a_sink_may_stop_it);
-    tcase_add_test(t, allocations_fail);
+    tcase_add_loop_test(t, allocations_fail, 0, 2);
     tcase_add_test(t, decoding_without_a_child);
     return s;
 }

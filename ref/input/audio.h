@@ -4,7 +4,7 @@
  * (Vorbis, Opus) file.
  * What the loaders in front of Transformers' feature extractor do, in their
  * order: integers are divided by their full scale (16 bit: 32768), channels
- * are averaged, another rate is resampled (resample.h).  A file that has the
+ * are averaged, another rate is resampled (resample.h) [N46].  A file that has the
  * model's rate keeps its samples bit for bit. */
 #ifndef G4_INPUT_AUDIO_H
 #define G4_INPUT_AUDIO_H

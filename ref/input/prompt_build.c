@@ -6,7 +6,6 @@
 #include "ref/input/audio.h"
 #include "ref/input/image.h"
 #include "ref/input/resize.h"
-#include "ref/input/video.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -189,7 +188,7 @@ static g4_status read_videos(build *b, int64_t count, g4_err *err)
         const char *path = b->media[i].path;
         int64_t first = b->frame_count;
         if (b->media[i].kind != G4_VIDEO) continue;
-        G4_TRY(g4_video_read(path, keep_frame, b, &info, err));
+        G4_TRY(g4_video_read(path, &b->r->sampling, keep_frame, b, &info, err));
         G4_TRY(note(b, &b->p->video, path, info.note, err));
         if (info.warning[0]) G4_TRY(add_line(b, &b->warning, path, info.warning, err));
         b->items[i] = (item){ .first = first, .count = b->frame_count - first };

@@ -17,6 +17,7 @@
 #include "ref/input/processor.h"
 #include "ref/input/prompt.h"
 #include "ref/input/tokenizer.h"
+#include "ref/input/video.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -33,6 +34,7 @@ typedef struct g4_request {
     size_t media_count;
     int64_t image_tokens;        /* budget of images; 0: the processor's */
     double audio_limit;          /* seconds; negative: the processor's audio_seq_length */
+    g4_video_sampling sampling;  /* of videos; all 0: the model's documentation */
     g4_bos bos;
 } g4_request;
 

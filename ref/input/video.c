@@ -71,6 +71,12 @@ static g4_status list_frames(names *n, const char *dir, g4_err *err)
     return s;
 }
 
+/* Which of all frames is the i-th kept. */
+static int64_t number_of(const g4_video *v, int64_t i)
+{
+    return v->evenly ? i * v->total / v->count : i;
+}
+
 /* "123" or "123.25", no sign, no exponent: strtod would ask the locale. */
 static int parse_seconds(const char **at, double *out)
 {
@@ -85,66 +91,74 @@ static int parse_seconds(const char **at, double *out)
     return digits > 0 && v <= MAX_SECONDS;
 }
 
-static g4_status parse_times(const char *path, const char *text, size_t size, size_t frames,
-                             double *seconds, size_t keep, g4_err *err)
+/* seconds: of the frames that are kept, see number_of. */
+static g4_status parse_times(const char *path, const char *text, size_t size, const g4_video *v,
+                             g4_err *err)
 {
-    size_t lines = 0;
+    size_t lines = 0, frames = (size_t)v->total;
+    int64_t kept = 0;
     for (const char *p = text; p < text + size; lines++) {
-        double v;
-        if (!parse_seconds(&p, &v))
+        double at;
+        if (!parse_seconds(&p, &at))
             return g4_fail(err, G4_EINPUT, "%s: line %zu is no number of seconds up to %d", path,
                            lines + 1, (int)MAX_SECONDS);
         if (*p == '\r') p++;
         if (p < text + size && *p++ != '\n')
             return g4_fail(err, G4_EINPUT, "%s: line %zu has more than a number of seconds", path,
                            lines + 1);
-        if (lines < keep) seconds[lines] = v;
+        if (kept < v->count && (size_t)number_of(v, kept) == lines) v->seconds[kept++] = at;
     }
     if (lines == frames) return G4_OK;
     return g4_fail(err, G4_EINPUT, "%s: %zu times for %zu frames", path, lines, frames);
 }
 
-static g4_status read_times(const g4_video *v, const char *dir, g4_arena *arena, g4_err *err)
+static g4_status read_times(const g4_video *v, const char *dir, double fps, g4_arena *arena,
+                            g4_err *err)
 {
     const char *path = g4_arena_printf(arena, "%s/times.txt", dir);
     uint8_t *text;
     size_t size;
     if (!path) return g4_nomem(err, dir);
     if (g4_path_kind(path) == 0) {
-        for (int64_t i = 0; i < v->count; i++) v->seconds[i] = (double)i;
-        return G4_OK;
+        for (int64_t i = 0; i < v->count; i++) v->seconds[i] = (double)number_of(v, i) / fps;
+        if (v->seconds[v->count - 1] <= MAX_SECONDS) return G4_OK;
+        return g4_fail(err, G4_EINPUT, "%s: %lld frames at %g a second are longer than %d s", dir,
+                       (long long)v->total, fps, (int)MAX_SECONDS);
     }
     G4_TRY(g4_file_read(path, MAX_TIMES, &text, &size, err));
-    g4_status s = parse_times(path, (const char *)text, size, (size_t)v->total, v->seconds,
-                              (size_t)v->count, err);
+    g4_status s = parse_times(path, (const char *)text, size, v, err);
     free(text);
     return s;
 }
 
-g4_status g4_video_list(g4_video *v, const char *dir, g4_arena *arena, g4_err *err)
+g4_status g4_video_list(g4_video *v, const char *dir, const g4_video_sampling *how,
+                        g4_arena *arena, g4_err *err)
 {
     names n = { NULL, 0, 0 };
+    int64_t most = how->frames ? how->frames : G4_VIDEO_MAX_FRAMES;
     memset(v, 0, sizeof *v);
     g4_status s = list_frames(&n, dir, err);
     if (s == G4_OK) {
         v->total = (int64_t)n.count;
-        v->count = v->total < G4_VIDEO_MAX_FRAMES ? v->total : G4_VIDEO_MAX_FRAMES;
+        v->count = v->total < most ? v->total : most;
+        v->evenly = how->frames != 0;
         v->paths = g4_arena_alloc(arena, (size_t)v->count, sizeof *v->paths);
         v->seconds = g4_arena_alloc(arena, (size_t)v->count, sizeof *v->seconds);
         if (!v->paths || !v->seconds) s = g4_nomem(err, dir);
     }
     for (int64_t i = 0; s == G4_OK && i < v->count; i++) {
-        v->paths[i] = g4_arena_printf(arena, "%s/%s", dir, n.at[i]);
+        v->paths[i] = g4_arena_printf(arena, "%s/%s", dir, n.at[number_of(v, i)]);
         if (!v->paths[i]) s = g4_nomem(err, dir);
     }
     names_free(&n);
-    return s == G4_OK ? read_times(v, dir, arena, err) : s;
+    return s == G4_OK ? read_times(v, dir, how->fps > 0 ? how->fps : 1, arena, err) : s;
 }
 
 /* ------------------------------------------------------------------- a folder */
 
 typedef struct frames {          /* what comes out, of either kind */
     const char *path;
+    const g4_video_sampling *how;
     g4_video_sink *sink;
     void *ctx;
     int64_t width, height;       /* of the first frame; 0: none yet */
@@ -167,7 +181,7 @@ static g4_status read_folder(frames *f, g4_video_info *info, g4_err *err)
 {
     g4_arena arena = { NULL };
     g4_video v;
-    g4_status s = g4_video_list(&v, f->path, &arena, err);
+    g4_status s = g4_video_list(&v, f->path, f->how, &arena, err);
     for (int64_t i = 0; s == G4_OK && i < v.count; i++) {
         g4_image im;
         s = g4_image_read(&im, v.paths[i], err);
@@ -176,8 +190,13 @@ static g4_status read_folder(frames *f, g4_video_info *info, g4_err *err)
         g4_image_free(&im);
     }
     if (s == G4_OK) {
-        snprintf(info->note, sizeof info->note, "%lld frames of a folder", (long long)v.count);
-        if (v.count < v.total)
+        if (v.evenly)
+            snprintf(info->note, sizeof info->note, "%lld frames of the %lld of a folder, evenly",
+                     (long long)v.count, (long long)v.total);
+        else
+            snprintf(info->note, sizeof info->note, "%lld frames of a folder, %g to %g s",
+                     (long long)v.count, v.seconds[0], v.seconds[v.count - 1]);
+        if (v.count < v.total && !v.evenly)
             snprintf(info->warning, sizeof info->warning, "%lld frames, cut to the first %lld",
                      (long long)v.total, (long long)v.count);
     }
@@ -195,6 +214,7 @@ typedef struct head {
 
 typedef struct job {
     const char *path;
+    const g4_video_sampling *how;
     const g4_map *map;
     int fd;                      /* the child's end */
 } job;
@@ -217,8 +237,8 @@ static void child_body(int fd, void *ctx)
     head end = { 0, 0, 0 };
     j->fd = fd;
     g4_child_seal();
-    if (g4_libav_decode(j->path, j->map->data, j->map->size, G4_VIDEO_MAX_FRAMES, send_picture,
-                        j, &sum, &err) != G4_OK) {
+    if (g4_libav_decode(j->path, j->map->data, j->map->size, j->how, send_picture, j, &sum,
+                        &err) != G4_OK) {
         g4_child_send_error(fd, &err);
         return;
     }
@@ -245,15 +265,21 @@ static g4_status take_picture(g4_child *c, const head *h, frames *f, g4_err *err
     return s;
 }
 
-static void sum_up(const g4_libav_summary *sum, int64_t got, g4_video_info *info)
+static void sum_up(const g4_libav_summary *sum, int64_t got, const g4_video_sampling *how,
+                   g4_video_info *info)
 {
     size_t n = sizeof info->warning, at = 0;
-    char *w = info->warning;
-    snprintf(info->note, sizeof info->note, "%.300s; %lld frames, one a second from 0", sum->note,
-             (long long)got);
+    char *w = info->warning, rate[40] = "one";
+    if (how->fps > 0) snprintf(rate, sizeof rate, "%g", how->fps);
+    if (how->frames)
+        snprintf(info->note, sizeof info->note, "%.300s; %lld frames of %lld, evenly", sum->note,
+                 (long long)got, (long long)sum->total);
+    else
+        snprintf(info->note, sizeof info->note, "%.300s; %lld frames, %s a second from 0",
+                 sum->note, (long long)got, rate);
     if (sum->more)
-        at += (size_t)snprintf(w, n, "longer than %lld s, cut to its first %lld frames",
-                               (long long)got, (long long)got);
+        at += (size_t)snprintf(w, n, "longer than %g s, cut to its first %lld frames",
+                               (double)got / (how->fps > 0 ? how->fps : 1), (long long)got);
     else if (sum->announced > sum->end + 1)
         at += (size_t)snprintf(w, n, "ends after %.2f s of the %.2f s that it announces", sum->end,
                                sum->announced);
@@ -265,6 +291,7 @@ static void sum_up(const g4_libav_summary *sum, int64_t got, g4_video_info *info
 static g4_status take_all(g4_child *c, frames *f, g4_video_info *info, g4_err *err)
 {
     g4_libav_summary sum;
+    int64_t most = f->how->frames ? f->how->frames : G4_VIDEO_MAX_FRAMES;
     for (int64_t got = 0;; got++) {
         head h;
         G4_TRY(g4_child_frames(c, &h, sizeof h, g4_child_deadline(c, 0), err));
@@ -272,10 +299,10 @@ static g4_status take_all(g4_child *c, frames *f, g4_video_info *info, g4_err *e
             G4_TRY(g4_child_frames(c, &sum, sizeof sum, g4_child_deadline(c, 0), err));
             if (got == 0 || !memchr(sum.note, 0, sizeof sum.note))
                 return g4_child_nonsense(c, err);
-            sum_up(&sum, got, info);
+            sum_up(&sum, got, f->how, info);
             return G4_OK;
         }
-        if (got == G4_VIDEO_MAX_FRAMES) return g4_child_nonsense(c, err);
+        if (got == most) return g4_child_nonsense(c, err);
         G4_TRY(take_picture(c, &h, f, err));
     }
 }
@@ -287,9 +314,9 @@ static g4_status read_file(frames *f, g4_video_info *info, g4_err *err)
     g4_map map;
     g4_child child;
     if (!g4_libav_version(version, sizeof version))   /* the message that says so */
-        return g4_libav_decode(f->path, NULL, 0, 0, NULL, NULL, &none, err);
+        return g4_libav_decode(f->path, NULL, 0, f->how, NULL, NULL, &none, err);
     G4_TRY(g4_map_open(&map, f->path, err));
-    job j = { f->path, &map, -1 };
+    job j = { f->path, f->how, &map, -1 };
     g4_status s = map.size > 0 ? g4_child_fork(&child, f->path, "libav", child_body, &j, err)
                                : g4_fail(err, G4_EINPUT, "%s: empty file", f->path);
     if (s == G4_OK) {
@@ -300,11 +327,14 @@ static g4_status read_file(frames *f, g4_video_info *info, g4_err *err)
     return s;
 }
 
-g4_status g4_video_read(const char *path, g4_video_sink *sink, void *ctx, g4_video_info *info,
-                        g4_err *err)
+g4_status g4_video_read(const char *path, const g4_video_sampling *how, g4_video_sink *sink,
+                        void *ctx, g4_video_info *info, g4_err *err)
 {
-    frames f = { path, sink, ctx, 0, 0 };
+    frames f = { path, how, sink, ctx, 0, 0 };
     memset(info, 0, sizeof *info);
+    if (how->fps < 0 || !isfinite(how->fps) || how->frames < 0 || how->frames > G4_VIDEO_MOST)
+        return g4_fail(err, G4_EINPUT, "%s: %g frames a second or %lld in all, at most %d", path,
+                       how->fps, (long long)how->frames, (int)G4_VIDEO_MOST);
     if (g4_path_kind(path) == 2) return read_folder(&f, info, err);
     return read_file(&f, info, err);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * demux -> decode -> hold one frame until the next one's time is known -> give
- * the held one to every sampling time in between, as RGB24.
+ * the held one to every sampling time in between, as RGB24.  Frames evenly over
+ * the whole take a first pass that counts packets, and are given as they come.
  * The conversion is pinned: bicubic chroma, accurate rounding, bit-exact C
- * paths, the file's own matrix and range (BT.601 where it names none); the
+ * paths, the file's own matrix and range (BT.601 where it names none) [N48]; the
  * display matrix's quarter turns and mirrors are applied. */
 #include "ref/input/video_libav.h"
 
@@ -44,6 +45,8 @@ typedef struct decoder {
     int64_t first, shown, length;   /* time of the first frame; the held one's, its duration */
     int have;                    /* is a frame held? */
     int64_t sample, max_frames;
+    AVRational period;           /* seconds from a sample to the next */
+    int64_t index, total;        /* of the next frame; of all, 0: samples are by time */
     g4_video_sink *sink;
     void *ctx;
     g4_libav_summary *sum;
@@ -233,7 +236,9 @@ static g4_status give(decoder *d, g4_err *err)
         return G4_OK;
     }
     g4_status s = convert(d, &im, &rows, err);
-    if (s == G4_OK) s = d->sink(d->ctx, &im, (double)d->sample, err);
+    double at = d->total ? (double)d->shown * av_q2d(d->stream->time_base)
+                         : (double)d->sample * av_q2d(d->period);
+    if (s == G4_OK) s = d->sink(d->ctx, &im, at, err);
     av_free(rows);
     free(im.rgb);
     d->sample++;
@@ -260,7 +265,7 @@ static int64_t frame_length(const decoder *d, AVFrame *f)
 /* Is sample k's time before `ticks` behind the first frame? */
 static int before(const decoder *d, int64_t k, int64_t ticks)
 {
-    return av_compare_ts(k, (AVRational){ 1, 1 }, ticks, d->stream->time_base) < 0;
+    return !d->total && av_compare_ts(k, d->period, ticks, d->stream->time_base) < 0;
 }
 
 /* The next frame has come: the held one's interval ends. */
@@ -280,6 +285,10 @@ static g4_status advance(decoder *d, g4_err *err)
     d->shown = from;
     d->length = frame_length(d, d->held);
     d->have = 1;
+    /* Frame i * total / count is the i-th of an even choice [N47]. */
+    int64_t index = d->index++;
+    if (d->total && d->sample < d->max_frames && d->sample * d->total / d->max_frames == index)
+        return give(d, err);
     return G4_OK;
 }
 
@@ -320,7 +329,10 @@ static g4_status decode_all(decoder *d, g4_err *err)
         return g4_fail(err, G4_EINPUT, "%s: not one frame of its video (%s) can be decoded",
                        d->name, d->codec->codec->name);
     int64_t end = d->shown + (d->length < INT64_MAX / 4 ? d->length : 1);
-    d->sum->end = (double)end * av_q2d(d->stream->time_base);
+    /* Some containers count the announced length from 0, wherever the clock starts. */
+    if (d->first > 0 && d->first < INT64_MAX / 4) d->sum->end = (double)d->first;
+    d->sum->end = (d->sum->end + (double)end) * av_q2d(d->stream->time_base);
+    if (d->total) d->sum->total = d->index;
     if (d->sample == 0) G4_TRY(give(d, err));
     while (!d->sum->more && before(d, d->sample, end)) G4_TRY(give(d, err));
     return G4_OK;
@@ -337,6 +349,31 @@ static void close_all(decoder *d)
     if (d->format) avformat_close_input(&d->format);
     if (io) av_free(io->buffer);
     avio_context_free(&io);
+}
+
+/* How many packets the video has: as a rule, its frames. */
+static g4_status count_frames(decoder *d, g4_err *err)
+{
+    const AVCodec *codec = NULL;
+    AVPacket *p = av_packet_alloc();
+    g4_status s = p ? open_format(d, err) : g4_nomem(err, d->name);
+    if (s == G4_OK) s = choose_stream(d, &codec, err);
+    for (int retries = 0, code; s == G4_OK && retries < MAX_RETRIES;) {
+        code = av_read_frame(d->format, p);
+        retries += code == AVERROR(EAGAIN);
+        if (code == AVERROR(ENOMEM)) s = g4_nomem(err, d->name);
+        if (code < 0 && code != AVERROR(EAGAIN)) break;
+        if (code >= 0) d->total += p->stream_index == d->stream->index;
+        if (code >= 0) av_packet_unref(p);
+    }
+    av_packet_free(&p);
+    close_all(d);
+    d->format = NULL;
+    d->mem.at = 0;
+    if (s == G4_OK && d->total == 0)
+        s = g4_fail(err, G4_EINPUT, "%s: no frame in its video", d->name);
+    if (d->max_frames > d->total) d->max_frames = d->total;
+    return s;
 }
 
 static void describe(const decoder *d)
@@ -362,15 +399,18 @@ const char *g4_libav_version(char *text, size_t size)
     return text;
 }
 
-g4_status g4_libav_decode(const char *name, const uint8_t *data, size_t size, int64_t max_frames,
-                          g4_video_sink *sink, void *ctx, g4_libav_summary *sum, g4_err *err)
+g4_status g4_libav_decode(const char *name, const uint8_t *data, size_t size,
+                          const g4_video_sampling *how, g4_video_sink *sink, void *ctx,
+                          g4_libav_summary *sum, g4_err *err)
 {
     const AVCodec *codec = NULL;
-    decoder d = { .name = name, .mem = { data, (int64_t)size, 0 }, .max_frames = max_frames,
-                  .sink = sink, .ctx = ctx, .sum = sum };
-      memset(sum, 0, sizeof *sum);
+    decoder d = { .name = name, .mem = { data, (int64_t)size, 0 }, .sink = sink, .ctx = ctx,
+                  .sum = sum, .period = av_d2q(how->fps > 0 ? 1 / how->fps : 1, 1000000),
+                  .max_frames = how->frames ? how->frames : G4_VIDEO_MAX_FRAMES };
+    memset(sum, 0, sizeof *sum);
     av_log_set_level(AV_LOG_QUIET);
-    g4_status s = open_format(&d, err);
+    g4_status s = how->frames ? count_frames(&d, err) : G4_OK;
+    if (s == G4_OK) s = open_format(&d, err);
     if (s == G4_OK) s = choose_stream(&d, &codec, err);
     if (s == G4_OK) s = open_codec(&d, codec, err);
     if (s == G4_OK) s = decode_all(&d, err);
@@ -388,12 +428,13 @@ const char *g4_libav_version(char *text, size_t size)
     return NULL;
 }
 
-g4_status g4_libav_decode(const char *name, const uint8_t *data, size_t size, int64_t max_frames,
-                          g4_video_sink *sink, void *ctx, g4_libav_summary *sum, g4_err *err)
+g4_status g4_libav_decode(const char *name, const uint8_t *data, size_t size,
+                          const g4_video_sampling *how, g4_video_sink *sink, void *ctx,
+                          g4_libav_summary *sum, g4_err *err)
 {
     (void)data;
     (void)size;
-    (void)max_frames;
+    (void)how;
     (void)sink;
     (void)ctx;
     memset(sum, 0, sizeof *sum);

@@ -16,6 +16,7 @@ enum { G4_VIDEO_MAX_PIXELS = 36 << 20 };
 
 typedef struct g4_libav_summary {
     int64_t frames;              /* given to the sink */
+    int64_t total;               /* of the video, where frames are taken evenly */
     int64_t damaged;             /* packets that did not decode, frames marked so */
     int32_t more;                /* 1: it goes on behind the last sample */
     double end, announced;       /* seconds of video found and promised; 0: no promise */
@@ -24,8 +25,9 @@ typedef struct g4_libav_summary {
 
 /* "libavformat 59.27.100, ..."; NULL: not built in. */
 const char *g4_libav_version(char *text, size_t size);
-/* Frames for t = 0, 1, 2, ... seconds (video.h), at most max_frames. */
-g4_status g4_libav_decode(const char *name, const uint8_t *data, size_t size, int64_t max_frames,
-                          g4_video_sink *sink, void *ctx, g4_libav_summary *sum, g4_err *err);
+/* The frames that video.h describes. */
+g4_status g4_libav_decode(const char *name, const uint8_t *data, size_t size,
+                          const g4_video_sampling *how, g4_video_sink *sink, void *ctx,
+                          g4_libav_summary *sum, g4_err *err);
 
 #endif
