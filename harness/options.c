@@ -93,6 +93,12 @@ static const g4_option table[] = {
     { "resume", FLAG, 0, 0, NULL, AT(resume), "go on where an interrupted run stopped" },
     { "shape", PATH, 0, 0, "12b|FILE", AT(shape), "the real model's shape, or a config.json's" },
     { "type", PATH, 0, 0, "TYPE", AT(type), "number format of the weights" },
+    { "task", PATH, 0, 0, "NAME", AT(task), "what is evaluated: mmlu, mmlu_anatomy, mmlu_pro, "
+      "requests" },
+    { "data", PATH, 0, 0, "DIR", AT(data), "folder of the task's published files" },
+    { "shots", INT, 0, 1000, "N", AT(shots),
+      "examples before each question (default: the task's)" },
+    { "limit", INT, 1, INT_MAX_31, "N", AT(limit), "only the first N questions of each subject" },
     { "plot", PATH, 0, 0, "F.svg", AT(plot), "picture of error against depth" },
     { "out", PATH, 0, 0, "PATH", AT(out), "what is written" },
     { "o", CHOICE, 0, 0, "md|csv|json", AT(format), "form of the table" },
@@ -378,7 +384,7 @@ static g4_status parse_option(g4_options *o, const g4_command_row *row, int argc
 static void defaults(g4_options *o)
 {
     *o = (g4_options){ .thinking = -1, .audio_limit = -1, .max_tokens = -1, .temperature = -1,
-                       .top_p = -1, .top_k = -1 };
+                       .top_p = -1, .top_k = -1, .shots = -1 };
 }
 
 /* What a whole command line must have. */

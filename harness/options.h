@@ -44,6 +44,8 @@ typedef struct g4_options {
     uint64_t seed;
     int64_t max_draft;                        /* --max-draft; 0: default */
     const char *shape, *type;                 /* synth */
+    const char *task, *data;                  /* eval */
+    int64_t shots, limit;                     /* -1, 0: not given */
     const char *format;                       /* -o md|csv|json */
     const char *args[G4_MAX_ARGS];            /* positional */
     int arg_count;

@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Holds `gemma4 eval` against lm-evaluation-harness itself, on the same files and the same model.
+
+lm-eval 0.4.13 reads its own task definitions (only where the data come from is replaced: the
+folder's files, read by Python's csv and json) and runs the checkpoint through Transformers in
+float32.  Compared: each document's hash, prompt hash and target hash, the task's hash, each
+log-likelihood and its greedy flag, generated answers and what the filter finds in them, means and
+standard errors of subjects and groups.  Wants lm-eval (pip install lm-eval==0.4.13) besides
+golden/requirements.txt.
+usage: check_eval.py --program build/gemma4 --model DIR --data DIR [--task mmlu] [--shots N]
+"""
+import argparse
+import csv
+import glob
+import hashlib
+import importlib.resources
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+
+import hf_setup  # noqa: F401
+import numpy as np
+import torch
+
+
+def read_mmlu(data):
+    """subject -> split -> documents as the published data set has them"""
+    out = {}
+    for path in sorted(glob.glob(os.path.join(data, "test", "*_test.csv"))):
+        subject = os.path.basename(path)[:-len("_test.csv")]
+        for split in ("dev", "test"):
+            name = os.path.join(data, split, f"{subject}_{split}.csv")
+            with open(name, encoding="utf-8", newline="") as f:
+                out.setdefault(subject, {})[split] = [
+                    {"question": r[0], "subject": subject, "choices": r[1:5],
+                     "answer": "ABCD".index(r[5])} for r in csv.reader(f)]
+    return out
+
+
+def read_pro(data):
+    out = {}
+    for split in ("validation", "test"):
+        with open(os.path.join(data, f"{split}.jsonl"), encoding="utf-8") as f:
+            for line in f:
+                doc = json.loads(line)
+                out.setdefault(doc["category"], {}).setdefault(split, []).append(doc)
+    return {c: s for c, s in out.items() if "test" in s}
+
+
+def make_tasks(task, subjects):
+    """lm-eval's own template with our documents: name -> task object."""
+    import datasets
+    from lm_eval.api.task import ConfigurableTask
+    from lm_eval.tasks.mmlu_pro import utils as pro
+    root = importlib.resources.files("lm_eval") / "tasks"
+    folder = {"mmlu": root / "mmlu" / "default", "mmlu_pro": root / "mmlu_pro"}[task]
+    text = (folder / "_default_template_yaml").read_text()
+    import yaml
+    loader = type("Loader", (yaml.SafeLoader,), {})
+    loader.add_constructor("!function", lambda ld, node: getattr(pro, node.value.split(".")[1]))
+    out = {}
+    for subject, splits in subjects.items():
+        config = yaml.load(text, loader)
+        config["task"] = f"{task}_{subject.replace(' ', '_')}"
+        line = ("The following are multiple choice questions (with answers) about "
+                f"{subject.replace('_', ' ') if task == 'mmlu' else subject}.")
+        config["description"] = line + ("\n\n" if task == "mmlu" else (
+            " Think step by step and then finish your answer with \"the answer is (X)\" where X is "
+            "the correct letter choice.\n"))
+        held = datasets.DatasetDict({k: datasets.Dataset.from_list(v) for k, v in splits.items()})
+        config["custom_dataset"] = lambda held=held, **kw: held
+        out[config["task"]] = ConfigurableTask(config=config)
+    return out
+
+
+def run_theirs(tasks, folder, shots, limit, max_tokens):
+    import lm_eval
+    from lm_eval.models.huggingface import HFLM
+    from transformers import AutoTokenizer
+
+    from hf_model import load_model
+    model, tokenizer = load_model(folder, torch.float32), AutoTokenizer.from_pretrained(folder)
+    bos = tokenizer.bos_token_id
+    if tokenizer("a").input_ids[0] != bos:   # as --bos auto: once, always
+        from tokenizers.processors import TemplateProcessing
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single="<bos> $A", special_tokens=[("<bos>", bos)])
+    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=8, device="cpu", dtype="float32",
+              softmax_dtype="float32", max_length=4096)
+    for t in tasks.values():
+        t.set_config(key="num_fewshot", value=shots)
+        if t.config.generation_kwargs:
+            t.config.generation_kwargs["max_gen_toks"] = max_tokens
+    return lm_eval.simple_evaluate(model=lm, tasks=list(tasks.values()), limit=limit,
+                                   log_samples=True, bootstrap_iters=100000, verbosity="ERROR")
+
+
+def run_ours(a, out):
+    command = [a.program, "eval", "--model", a.model, "--task", a.task, "--data", a.data,
+               "--shots", str(a.shots), "--out", out, "--engine", "ref", "--threads", "1"]
+    command += ["--limit", str(a.limit)] if a.limit else []
+    command += ["--max-tokens", str(a.max_tokens)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    with open(glob.glob(os.path.join(out, "*", "results_*.json"))[0], encoding="utf-8") as f:
+        results = json.load(f)
+    samples = {}
+    for name in results["n-shot"]:
+        with open(glob.glob(os.path.join(out, "*", f"samples_{name}_*.jsonl"))[0],
+                  encoding="utf-8") as f:
+            samples[name] = [json.loads(line) for line in f]
+    return results, samples
+
+
+# Two float32 engines' logits differ by at most 5e-4 of themselves (harness/compare.h), and they lie
+# within the softcap, +-30; a log-softmax moves by at most twice what its logits move.  Letters are
+# one token.  What is really found is printed: 1e-5 to 1e-4.
+BOUND = 2 * 5e-4 * 30
+
+
+class Tally:
+    def __init__(self):
+        self.equal, self.unequal, self.worst = {}, {}, 0.0
+
+    def same(self, what, ours, theirs, where):
+        good = ours == theirs
+        side = self.equal if good else self.unequal
+        side[what] = side.get(what, 0) + 1
+        if not good and self.unequal[what] <= 3:
+            print(f"DIFFERS {where} {what}:\n  ours   {ours!r:.300}\n  theirs {theirs!r:.300}")
+
+    def near(self, what, ours, theirs, bound, where):
+        d = abs(float(ours) - float(theirs))
+        self.worst = max(self.worst, d)
+        self.same(what, d <= bound, True, f"{where} {ours} {theirs}")
+
+
+def compare(ours, our_samples, theirs, tally):
+    for name, mine in our_samples.items():
+        rows = {s["doc_id"]: s for s in theirs["samples"][name]}
+        tally.same("documents", len(mine), len(rows), name)
+        for m in mine:
+            t, where = rows[m["doc_id"]], f"{name} {m['doc_id']}"
+            for key in ("doc_hash", "prompt_hash", "target_hash", "target"):
+                tally.same(key, m[key], str(t[key]), where)
+            args = {f"gen_args_{i}": a for i, a in enumerate(t["arguments"])}
+            for key, a in args.items():
+                tally.same("arguments", list(m["arguments"][key].values())[0], a[0], where)
+            if len(m["resps"]) > 1:
+                for k, (o, h) in enumerate(zip(m["filtered_resps"], t["filtered_resps"])):
+                    tally.near("log-likelihood", o[0], h[0], BOUND, f"{where} choice {k}")
+                    tally.same("is_greedy", o[1], str(bool(h[1])), f"{where} choice {k}")
+            else:
+                tally.same("response", m["resps"][0][0], t["resps"][0][0], where)
+                tally.same("filtered", m["filtered_resps"][0], t["filtered_resps"][0], where)
+            metric = m["metrics"][0]
+            tally.same(metric, float(m[metric]), float(t[metric]), where)
+        row = theirs["results"][name]
+        for key, v in ours["results"][name].items():
+            if "," in key and isinstance(v, float) and isinstance(row.get(key), float):
+                tally.same(key, round(v, 12), round(row[key], 12), name)
+
+
+def write_hashes(a, theirs):
+    """A line a subject: what results' task_hashes say, for a test without Python."""
+    with open(a.hashes, "a", encoding="utf-8") as f:
+        for name, samples in theirs["samples"].items():
+            text = "".join(s["doc_hash"] + s["prompt_hash"] + s["target_hash"]
+                           for s in sorted(samples, key=lambda s: s["doc_id"]))
+            f.write(f"{a.task} {a.shots} {name} {hashlib.sha256(text.encode()).hexdigest()}\n")
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    ap.add_argument("--program", required=True)
+    ap.add_argument("--model", required=True)
+    ap.add_argument("--data", required=True)
+    ap.add_argument("--task", choices=("mmlu", "mmlu_pro"), default="mmlu")
+    ap.add_argument("--shots", type=int, default=5)
+    ap.add_argument("--limit", type=int)
+    ap.add_argument("--max-tokens", type=int, default=24)
+    ap.add_argument("--hashes", help="append lm-eval's task hashes to this file")
+    a = ap.parse_args()
+    logging.disable(logging.WARNING)
+    subjects = read_mmlu(a.data) if a.task == "mmlu" else read_pro(a.data)
+    theirs = run_theirs(make_tasks(a.task, subjects), a.model, a.shots, a.limit, a.max_tokens)
+    with tempfile.TemporaryDirectory() as out:
+        ours, samples = run_ours(a, out)
+    tally = Tally()
+    compare(ours, samples, theirs, tally)
+    if a.hashes:
+        write_hashes(a, theirs)
+    print("equal:", ", ".join(f"{v} {k}" for k, v in tally.equal.items()))
+    print("differ:", ", ".join(f"{v} {k}" for k, v in tally.unequal.items()) or "nothing",
+          f"(largest difference of a log-likelihood {tally.worst:.2e})")
+    sys.exit(1 if tally.unequal else 0)
+
+
+if __name__ == "__main__":
+    np.seterr(all="ignore")
+    main()

@@ -1,0 +1,517 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Evaluation: readers of published files and their faults, prompts by lm-eval's own
+ * hashes, scores against each request run by itself, statistics by hand, the command.
+ * The files of data/eval are small but awkward: quotes, line ends, Unicode spaces. */
+#include "harness/eval/batch.h"
+#include "harness/eval/csv.h"
+#include "harness/eval/eval.h"
+#include "harness/eval/jsonl.h"
+#include "harness/eval/pystr.h"
+
+#include "harness/check/program.h"
+#include "harness/greedy.h"
+#include "ref/model/forward.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+Suite *check_eval(void);
+
+#define DATA "harness/check/data/eval"
+
+static g4_err err;
+
+/* ---- readers ---- */
+
+static g4_csv csv;
+static g4_arena arena;
+
+static g4_status read_csv(const char *text, size_t size)
+{
+    char dir[TEMPDIR_MAX], path[TEMPDIR_MAX];
+    tempdir_make(dir);
+    tempdir_write(dir, "f.csv", text, size);
+    tempdir_path(path, dir, "f.csv");
+    g4_status s = g4_csv_load(&csv, path, 2, &arena, &err);
+    tempdir_remove(dir);
+    return s;
+}
+
+START_TEST(csv_fields)
+{
+    static const char text[] = "a,b\r\n\"c,\"\"d\"\"\",\"e\nf\"\n,\n\xc3\xa9,\"\"";
+    static const char *const want[] = { "a", "b", "c,\"d\"", "e\nf", "", "", "\xc3\xa9", "" };
+    ck_assert_int_eq(read_csv(text, sizeof text - 1), G4_OK);
+    ck_assert_uint_eq(csv.rows, 4);
+    for (int i = 0; i < 8; i++) ck_assert_str_eq(csv.cells[i], want[i]);
+    ck_assert_int_eq(read_csv("", 0), G4_OK);
+    ck_assert_uint_eq(csv.rows, 0);
+    g4_arena_free(&arena);
+}
+END_TEST
+
+START_TEST(csv_faults)
+{
+    static const struct { const char *text, *says; size_t size; } bad[] = {
+        { "a,b\n\"c", "line 2: a quote is not closed", 6 },
+        { "a,\"b\"c\n", "line 1: text behind a closing quote", 7 },
+        { "a,b\"c\n", "line 1: a quote inside a field", 6 },
+        { "a,b\na,b,c\n", "line 2: 3 fields, expected 2", 10 },
+        { "a,b\n\na,b", "line 2: 1 fields, expected 2", 8 },
+        { "a,\xff\n", "not valid UTF-8", 4 },
+        { "a,\0\n", "holds a NUL", 4 },
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        ck_assert_int_eq(read_csv(bad[i].text, bad[i].size), G4_EINPUT);
+        ck_assert_msg(strstr(err.msg, bad[i].says) != NULL, "%zu: %s", i, err.msg);
+    }
+    g4_arena_free(&arena);
+}
+END_TEST
+
+START_TEST(jsonl_lines)
+{
+    char dir[TEMPDIR_MAX], path[TEMPDIR_MAX];
+    g4_jsonl j;
+    tempdir_make(dir);
+    tempdir_path(path, dir, "f");
+    tempdir_write(dir, "f", "{\"a\": 1}\n \r\n{\"a\": 2}", 20);
+    ck_assert_int_eq(g4_jsonl_load(&j, path, &err), G4_OK);
+    ck_assert_uint_eq(j.count, 2);
+    ck_assert_int_eq(json_integer_value(json_object_get(j.lines[1].root, "a")), 2);
+    ck_assert_msg(strstr(j.lines[1].file, "line 3") != NULL, "%s", j.lines[1].file);
+    g4_jsonl_free(&j);
+    tempdir_write(dir, "f", "{\"a\": 1}\n[1]\n", 13);
+    ck_assert_int_eq(g4_jsonl_load(&j, path, &err), G4_EINPUT);
+    ck_assert_msg(strstr(err.msg, "line 2: not a JSON object") != NULL, "%s", err.msg);
+    g4_jsonl_free(&j);
+    tempdir_remove(dir);
+}
+END_TEST
+
+/* ---- strings as Python has them ---- */
+
+START_TEST(python_strings)
+{
+    g4_buffer b = { 0 };
+    char hex[G4_SHA256_HEX];
+    ck_assert_str_eq(g4_py_strip(&arena, " \t\x1c\xc2\xa0\xe2\x80\x83" "a b\xe3\x80\x80\n"), "a b");
+    ck_assert_str_eq(g4_py_strip(&arena, " \n"), "");
+    ck_assert_str_eq(g4_py_strip(&arena, "\xe2\x80\x8b"), "\xe2\x80\x8b");   /* U+200B is none */
+    json_t *v = json_pack("{s:s, s:[], s:{}, s:[i, n, b, f, f, f]}", "a",
+                          "x\"\\\n\x01\x0b\xc3\xa9/", "b", "c", "d", -3, 1, 0.5, 2.0, 1e-7);
+    g4_py_json(&b, v, 0);
+    ck_assert_str_eq(b.data,
+                     "{\"a\": \"x\\\"\\\\\\n\\u0001\\u000b\xc3\xa9/\", \"b\": [], \"c\": {}, "
+                     "\"d\": [-3, null, true, 0.5, 2.0, 1e-07]}");
+    b.size = 0;
+    g4_py_json(&b, json_object_get(v, "b"), 1);
+    json_decref(v);
+    ck_assert_str_eq(b.data, "[]");
+    v = json_pack("{s:[i, i], s:s}", "a", 1, 2, "b", "");
+    b.size = 0;
+    g4_py_json(&b, v, 1);
+    ck_assert_str_eq(b.data, "{\n  \"a\": [\n    1,\n    2\n  ],\n  \"b\": \"\"\n}");
+    json_decref(v);
+    free(b.data);
+    g4_py_hash("abc", hex);   /* FIPS 180-4's own example */
+    ck_assert_str_eq(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    g4_arena_free(&arena);
+}
+END_TEST
+
+START_TEST(letters_in_answers)
+{
+    static const char *const rows[][2] = {
+        { "So the answer is (C).", "C" }, { "the answer is D", "D" },
+        { "answer is (K), no: the answer is (J)", "J" }, { "answer is: B", "[invalid]" },
+        { "answer is ((B", "[invalid]" }, { "", "[invalid]" }, { "answer is ", "[invalid]" },
+        { "answer is A, answer is (B)", "A" },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        ck_assert_str_eq(g4_extract_letter(&arena, rows[i][0]), rows[i][1]);
+    g4_arena_free(&arena);
+}
+END_TEST
+
+/* ---- a model ---- */
+
+static g4_runtime rt;
+static g4_tokenizer *tokenizer;
+static g4_processor processor;
+static g4_options options;
+static g4_eval eval;
+
+static void model_open(const char *dir)
+{
+    options = (g4_options){ .model = dir, .threads = 1 };
+    ck_assert_msg(g4_runtime_open(&rt, &options, G4_DRAFT_NONE, &err) == G4_OK, "%s", err.msg);
+    ck_assert_msg(g4_tokenizer_load(&tokenizer, dir, &err) == G4_OK, "%s", err.msg);
+    ck_assert_msg(g4_processor_load(&processor, dir, &err) == G4_OK, "%s", err.msg);
+}
+
+static void model_close(void)
+{
+    g4_eval_close(&eval);
+    g4_tokenizer_free(tokenizer);
+    g4_runtime_close(&rt);
+}
+
+static void load(const char *task, int64_t shots, int64_t limit)
+{
+    g4_eval_source src = { .name = task, .dir = DATA, .shots = shots, .limit = limit,
+                           .max_tokens = 12 };
+    ck_assert_msg(g4_eval_open(&eval, &src, &err) == G4_OK, "%s", err.msg);
+}
+
+static void score(int64_t chunk)
+{
+    g4_eval_run r = { .rt = &rt, .o = &options, .tokenizer = tokenizer, .processor = &processor,
+                      .dir = DATA, .model_name = "m" };
+    options.chunk = chunk;
+    for (size_t i = 0; i < eval.count; i++)
+        ck_assert_msg(g4_eval_score(&eval, &eval.leaves[i], &r, &err) == G4_OK, "%s", err.msg);
+}
+
+/* ---- prompts: data/eval/hashes.txt was written by lm-eval (golden/check_eval.py) ---- */
+
+static int hash_lines;
+
+static void check_hashes(const char *task, int64_t shots, FILE *f)
+{
+    char row_task[32], name[80], want[80], hashes[3][G4_SHA256_HEX], sum[G4_SHA256_HEX];
+    long long row_shots;
+    rewind(f);
+    while (fscanf(f, "%31s %lld %79s %79s", row_task, &row_shots, name, want) == 4) {
+        if (strcmp(task, row_task) != 0 || shots != row_shots) continue;
+        for (size_t i = 0; i < eval.count; i++) {
+            const g4_leaf *l = &eval.leaves[i];
+            g4_sha256 sha;
+            if (strcmp(l->name, name) != 0) continue;
+            g4_sha256_begin(&sha);
+            for (size_t k = 0; k < l->count; k++) {
+                l->docs[k].response = l->docs[k].filtered = "";
+                json_decref(g4_eval_sample(&eval, &l->docs[k], k, hashes));
+                for (int h = 0; h < 3; h++) g4_sha256_add(&sha, hashes[h], 64);
+            }
+            g4_sha256_end(&sha, sum);
+            ck_assert_msg(strcmp(sum, want) == 0, "%s with %lld shots", name, row_shots);
+            hash_lines++;
+        }
+    }
+}
+
+START_TEST(prompts_are_lm_evals)
+{
+    static const struct { const char *task; int64_t shots; } runs[] = {
+        { "mmlu", 0 }, { "mmlu", 5 }, { "mmlu_pro", 0 }, { "mmlu_pro", 5 },
+    };
+    FILE *f = fopen(DATA "/hashes.txt", "r");
+    ck_assert_ptr_nonnull(f);
+    hash_lines = 0;
+    for (int i = 0; i < 4; i++) {
+        load(runs[i].task, runs[i].shots, 0);
+        for (size_t l = 0; l < eval.count; l++)   /* a sample shows the scores, too */
+            for (size_t k = 0; k < eval.leaves[l].count; k++) {
+                g4_doc *d = &eval.leaves[l].docs[k];
+                size_t n = (size_t)d->choice_count + 1;
+                d->loglik = g4_arena_alloc(&eval.arena, n, sizeof *d->loglik);
+                d->greedy = g4_arena_alloc(&eval.arena, n, 1);
+            }
+        check_hashes(runs[i].task, runs[i].shots, f);
+        g4_eval_close(&eval);
+    }
+    fclose(f);
+    ck_assert_int_eq(hash_lines, 10);   /* 2 x 3 subjects, 2 x 2 categories */
+}
+END_TEST
+
+/* ---- scores: each request by itself, prefilled at once ---- */
+
+static double log_softmax(const float *row, int64_t V, int32_t id)
+{
+    double most = row[0], sum = 0.0;
+    for (int64_t i = 1; i < V; i++) most = fmax(most, row[i]);
+    for (int64_t i = 0; i < V; i++) sum += exp(row[i] - most);
+    return row[id] - most - log(sum);
+}
+
+/* One request: the context with its media, then more ids; logits of the last `rows`. */
+static void alone(const g4_doc *d, const int32_t *more, int64_t n, int64_t rows, float *logits,
+                  g4_greedy_run *text, int32_t *made, int64_t *made_n)
+{
+    g4_arena a = { NULL };
+    g4_prompt p;
+    g4_soft soft;
+    g4_engine *e;
+    g4_session *s;
+    g4_request q = { .text = d->context, .len = strlen(d->context), .media = d->media,
+                     .media_count = d->media_count, .audio_limit = -1, .bos = G4_BOS_AUTO };
+    float *hidden = calloc((size_t)(rt.model->config.hidden_size * rows), sizeof *hidden);
+    while (!text && q.len && q.text[q.len - 1] == ' ') q.len--;
+    ck_assert_msg(g4_prompt_build(&p, &q, &processor, tokenizer, &a, NULL, &err) == G4_OK, "%s",
+                  err.msg);
+    int64_t all = p.n + n;
+    int32_t *ids = calloc((size_t)all, sizeof *ids), *at = calloc((size_t)all, sizeof *at);
+    int8_t *types = calloc((size_t)all, 1);
+    g4_span *blocks = calloc((size_t)all, sizeof *blocks);
+    memcpy(ids, p.ids, (size_t)p.n * sizeof *ids);
+    memcpy(types, p.types, (size_t)p.n);
+    if (n) memcpy(ids + p.n, more, (size_t)n * sizeof *ids);
+    for (int64_t i = 0; i < all; i++) at[i] = (int32_t)i;
+    p.n = all;
+    p.ids = ids;
+    p.positions = at;
+    p.types = types;
+    g4_engine_plan plan = { .rows = all, .logit_rows = rows, .ctx = all + 16 };
+    ck_assert_int_eq(g4_engine_open(&e, rt.model, &rt.ops, rt.par, &plan, &err), G4_OK);
+    ck_assert_int_eq(g4_session_open(&s, e, &err), G4_OK);
+    ck_assert_int_eq(g4_soft_embed(&soft, e, &p, NULL, &err), G4_OK);
+    g4_blocks(blocks, types, all);
+    g4_item item = { .session = s, .n = all, .ids = ids, .positions = at, .soft = soft.rows,
+                     .blocks = blocks, .logit_rows = rows, .logits = logits, .hidden = hidden };
+    g4_forward(e, &item, 1);
+    if (text) {
+        *text = (g4_greedy_run){ .engine = e, .session = s, .logits = logits, .hidden = hidden,
+                                 .prompt = all, .tokens = d->max_tokens };
+        ck_assert_int_eq(g4_greedy_text(text, made, made_n, &err), G4_OK);
+    }
+    g4_soft_free(&soft);
+    g4_session_close(s);
+    g4_engine_close(e);
+    g4_arena_free(&a);
+    free(ids);
+    free(at);
+    free(types);
+    free(blocks);
+    free(hidden);
+}
+
+static void check_choice(const g4_doc *d, int k)
+{
+    g4_ids part = { 0 }, whole = { 0 };
+    char text[8192];
+    int64_t V = rt.model->config.vocab_size;
+    size_t n = strlen(d->context);
+    snprintf(text, sizeof text, "%s%s", d->context, d->choices[k]);
+    while (n && text[n - 1] == ' ') n--;
+    ck_assert_int_eq(g4_tokenizer_encode_bos(tokenizer, text, n, G4_BOS_AUTO, &part, &err), G4_OK);
+    ck_assert_int_eq(g4_tokenizer_encode_bos(tokenizer, text, strlen(text), G4_BOS_AUTO, &whole,
+                                             &err), G4_OK);
+    int64_t tail = (int64_t)(whole.count - part.count);
+    ck_assert_int_ge(tail, 1);
+    const int32_t *more = whole.ids + part.count;
+    float *logits = calloc((size_t)(tail * V), sizeof *logits);
+    alone(d, more, tail - 1, tail, logits, NULL, NULL, NULL);
+    double sum = 0.0;
+    for (int64_t t = 0; t < tail; t++) sum += log_softmax(logits + t * V, V, more[t]);
+    ck_assert_msg(sum == d->loglik[k], "%s: %.17g, alone %.17g", d->choices[k], d->loglik[k], sum);
+    g4_ids_free(&part);
+    g4_ids_free(&whole);
+    free(logits);
+}
+
+static void check_text(const g4_doc *d)
+{
+    g4_greedy_run run;
+    int32_t made[64];
+    int64_t n = 0;
+    size_t len;
+    char *text;
+    float *logits = calloc((size_t)rt.model->config.vocab_size, sizeof *logits);
+    alone(d, NULL, 0, 1, logits, &run, made, &n);
+    for (int64_t i = 0; i < n; i++)   /* the text ends before a stop token */
+        for (int k = 0; k < rt.model->generation.eos_count; k++)
+            if (made[i] == rt.model->generation.eos[k]) n = i;
+    ck_assert_int_eq(g4_tokenizer_decode(tokenizer, made, (size_t)n, !d->special, &text, &len,
+                                         &err), G4_OK);
+    for (const char *const *u = d->until; u && *u; u++) {
+        char *at = strstr(text, *u);
+        if (at) *at = 0;
+    }
+    ck_assert_str_eq(d->response, text);
+    free(text);
+    free(logits);
+}
+
+static const struct { const char *task, *model; int64_t shots, chunk; } scored[] = {
+    { "mmlu", "golden/tiny/mini/model", 5, 0 },     { "mmlu", "golden/tiny/small/model", 2, 37 },
+    { "mmlu", "golden/tiny/mini/model", 0, 1 },     { "mmlu_pro", "golden/tiny/mini/model", 1, 0 },
+    { "requests", "golden/tiny/mini/model", 0, 0 }, { "requests", "golden/tiny/small/model", 0, 3 },
+    { "mmlu_anatomy", "golden/tiny/even/model", 1, 0 },
+};
+
+/* Lanes, kept prefixes and chunks change no bit. */
+START_TEST(scores_are_those_of_single_requests)
+{
+    model_open(scored[_i].model);
+    load(scored[_i].task, scored[_i].shots, 3);
+    score(scored[_i].chunk);
+    for (size_t i = 0; i < eval.count; i++)
+        for (size_t k = 0; k < eval.leaves[i].count; k++) {
+            const g4_doc *d = &eval.leaves[i].docs[k];
+            int best = 0;
+            if (!d->choice_count) check_text(d);
+            for (int c = 0; c < d->choice_count; c++) {
+                check_choice(d, c);
+                if (d->loglik[c] > d->loglik[best]) best = c;
+            }
+            if (d->choice_count) ck_assert(d->score == (best == d->gold));
+        }
+    model_close();
+}
+END_TEST
+
+/* ---- statistics ---- */
+
+/* Three leaves of 4, 2 and 1: means 1/2, 1, 0; by hand. */
+START_TEST(means_and_errors)
+{
+    static const double scores[3][4] = { { 1, 0, 1, 0 }, { 1, 1 }, { 0 } };
+    static const size_t count[3] = { 4, 2, 1 };
+    static const char *const says[2] = { "yes", "No!" };
+    g4_doc docs[3][4];
+    g4_leaf leaves[3];
+    memset(docs, 0, sizeof docs);
+    for (int i = 0; i < 3; i++) {
+        leaves[i] = (g4_leaf){ .name = "l", .group = i < 2 ? "g" : NULL, .docs = docs[i],
+                               .count = count[i] };
+        for (size_t k = 0; k < count[i]; k++) {
+            docs[i][k].target = "no";   /* case and punctuation do not count */
+            docs[i][k].response = says[(int)scores[i][k]];
+        }
+    }
+    g4_eval_source src = { .name = "requests", .dir = DATA, .shots = 0 };
+    ck_assert_int_eq(g4_eval_open(&eval, &src, &err), G4_OK);
+    g4_eval e = { .task = eval.task, .leaves = leaves, .count = 3 };
+    for (int i = 0; i < 3; i++) ck_assert_int_eq(g4_leaf_score(&e, &leaves[i], &err), G4_OK);
+    ck_assert(leaves[0].mean == 0.5 && leaves[1].mean == 1.0 && leaves[2].mean == 0.0);
+    ck_assert(fabs(leaves[0].stderr_ - sqrt(1.0 / 3.0) / 2.0) < 1e-15);
+    ck_assert(leaves[1].stderr_ == 0.0 && isnan(leaves[2].stderr_));
+    g4_pooled p = g4_eval_pool(&e, "g");
+    ck_assert_uint_eq(p.docs, 6);
+    ck_assert(fabs(p.mean - 4.0 / 6.0) < 1e-15);
+    /* sqrt((3 * 4 * (1/12) + 0) / (6 - 2) / 6) */
+    ck_assert(fabs(p.stderr_ - sqrt(1.0 / 24.0)) < 1e-15);
+    g4_arena_free(&e.arena);
+    g4_eval_close(&eval);
+}
+END_TEST
+
+/* ---- the command ---- */
+
+static program_result result;
+
+START_TEST(writes_results_and_samples)
+{
+    char dir[TEMPDIR_MAX];
+    tempdir_make(dir);
+    program_place places[] = { { "%o", dir }, { NULL, NULL } };
+    program_run(&result, "eval --model golden/tiny/mini/model --task mmlu --data " DATA
+                " --limit 2 --shots 1 --out %o/new --threads 1 --json", places, NULL,
+                RLIM_INFINITY);
+    if (!program_runnable(&result, "eval")) return;
+    ck_assert_msg(result.code == 0, "%s", result.err);
+    json_error_t je;
+    json_t *r = json_loads(result.out, 0, &je);
+    ck_assert_msg(r != NULL, "%s", je.text);
+    ck_assert_uint_eq(json_object_size(json_object_get(r, "results")), 5);
+    json_t *n = json_object_get(json_object_get(r, "n-samples"), "mmlu_anatomy");
+    ck_assert_int_eq(json_integer_value(json_object_get(n, "original")), 9);
+    ck_assert_int_eq(json_integer_value(json_object_get(n, "effective")), 2);
+    json_decref(r);
+    char inner[TEMPDIR_MAX];
+    tempdir_path(inner, dir, "new/golden__tiny__mini__model");
+    ck_assert_int_eq(tempdir_count(inner), 4);   /* results and three subjects */
+    tempdir_remove(dir);
+}
+END_TEST
+
+static const char *const faults[][2] = {
+    { "eval --model golden/tiny/mini/model --task arc --data " DATA " --out %o",
+      "--task arc: known" },
+    { "eval --model golden/tiny/mini/model --task mmlu_law --data " DATA " --out %o",
+      "nothing in it is called mmlu_law" },
+    { "eval --model golden/tiny/mini/model --task mmlu --data golden --out %o",
+      "golden/test: holds no" },
+    { "eval --model golden/tiny/mini/model --task mmlu --data " DATA " --shots 6 --out %o",
+      "too few for --shots 6" },
+    { "eval --model golden/tiny/mini/model --task mmlu_pro --data " DATA " --shots 6 --out %o",
+      "too few for --shots 6" },
+    { "eval --model golden/tiny/mini/model --task requests --data " DATA " --shots 1 --out %o",
+      "requests are already whole" },
+    { "eval --model golden/tiny/mini/model --task requests --data golden --out %o",
+      "golden/requests.jsonl" },
+    { "eval --model golden/tiny/mini/model --task mmlu --data " DATA " --limit 1 --out %o/a/b",
+      "cannot make this folder" },
+    { "eval --model golden/tiny/nothing --task mmlu --data " DATA " --out %o",
+      "golden/tiny/nothing" },
+};
+
+START_TEST(faults_are_named)
+{
+    char dir[TEMPDIR_MAX];
+    tempdir_make(dir);
+    program_place places[] = { { "%o", dir }, { NULL, NULL } };
+    program_run(&result, faults[_i][0], places, NULL, RLIM_INFINITY);
+    if (program_runnable(&result, "eval")) {
+        const char *last = strstr(result.err, "gemma4: ");   /* behind the lines of progress */
+        ck_assert_int_eq(result.code, 2);
+        ck_assert_msg(last && strstr(last, faults[_i][1]), "%s", result.err);
+    }
+    tempdir_remove(dir);
+}
+END_TEST
+
+/* Requests that lack something: each fault names file and line. */
+START_TEST(requests_are_checked)
+{
+    static const char *const bad[][2] = {
+        { "{\"choices\": [\"a\", \"b\"], \"gold\": 0}", "line 1: prompt is missing" },
+        { "{\"prompt\": \"a\", \"choices\": [\"a\"], \"gold\": 0}", "1 choices" },
+        { "{\"prompt\": \"a\", \"choices\": [\"a\", \"b\"]}", "gold is missing" },
+        { "{\"prompt\": \"a\", \"choices\": [\"a\", \"b\"], \"gold\": 2}", "gold is 2" },
+        { "{\"prompt\": \"a\", \"choices\": [\"a\", 1], \"gold\": 0}", "not a text" },
+        { "{\"prompt\": \"a\", \"target\": \"b\"}", "max_tokens is missing" },
+        { "{\"prompt\": \"a\", \"max_tokens\": 3}", "target is missing" },
+        { "{\"prompt\": \"a\", \"media\": [[\"smell\", \"f\"]]}", "media 1 is not" },
+        { "{\"prompt\": \"a\", \"media\": {}}", "media is {}" },
+    };
+    char dir[TEMPDIR_MAX];
+    tempdir_make(dir);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        g4_eval_source src = { .name = "requests", .dir = dir, .shots = -1 };
+        tempdir_write(dir, "requests.jsonl", bad[i][0], strlen(bad[i][0]));
+        ck_assert_int_eq(g4_eval_open(&eval, &src, &err), G4_EINPUT);
+        ck_assert_msg(strstr(err.msg, bad[i][1]) != NULL, "%zu: %s", i, err.msg);
+        g4_eval_close(&eval);
+    }
+    tempdir_remove(dir);
+}
+END_TEST
+
+Suite *check_eval(void)
+{
+    Suite *s = suite_create("eval");
+    TCase *t = tcase_create("files");
+    tcase_add_test(t, csv_fields);
+    tcase_add_test(t, csv_faults);
+    tcase_add_test(t, jsonl_lines);
+    tcase_add_test(t, python_strings);
+    tcase_add_test(t, letters_in_answers);
+    tcase_add_test(t, prompts_are_lm_evals);
+    tcase_add_test(t, requests_are_checked);
+    tcase_add_test(t, means_and_errors);
+    suite_add_tcase(s, t);
+    t = tcase_create("scores");
+    tcase_add_loop_test(t, scores_are_those_of_single_requests, 0,
+                        (int)(sizeof scored / sizeof scored[0]));
+    suite_add_tcase(s, t);
+    t = tcase_create("command");
+    tcase_add_test(t, writes_results_and_samples);
+    tcase_add_loop_test(t, faults_are_named, 0, (int)(sizeof faults / sizeof faults[0]));
+    suite_add_tcase(s, t);
+    return s;
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "harness/eval/batch.h"
+
+#include "harness/greedy.h"
+#include "ref/model/forward.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_LANES = 8, DEFAULT_CHUNK = 512 };
+
+/* All sessions together stay below this: what is read twice costs less than paging. */
+#define LANE_BYTES ((uint64_t)1 << 30)
+
+/* One session and the job it is at. */
+typedef struct lane {
+    g4_session *session;
+    int32_t *ids;                /* [ctx] what the session holds, then what is to be read */
+    int32_t *positions;          /* [ctx] 0, 1, 2, ... or the prompt's */
+    int64_t n;                   /* how many of ids there are */
+    int64_t plain;               /* the first so many of them are ids alone, no soft tokens */
+    float *logits;               /* [rows][V] of the last call */
+    size_t job;
+    int busy;
+    int64_t made, feeding;       /* tokens generated; rows in the call that runs */
+    g4_soft soft;
+    g4_span *blocks;             /* [ctx] */
+} lane;
+
+typedef struct run {
+    const g4_batch *b;
+    g4_engine *engine;
+    g4_sampler greedy;
+    lane lanes[MAX_LANES];
+    int count;                   /* lanes */
+    size_t next;                 /* job */
+    g4_arena arena;
+} run;
+
+static int64_t common(const int32_t *a, int64_t na, const int32_t *b, int64_t nb)
+{
+    int64_t n = 0;
+    while (n < na && n < nb && a[n] == b[n]) n++;
+    return n;
+}
+
+/* ---- the plan ---- */
+
+/* A lane goes back to what all jobs have in common, at most. */
+static void plan_sizes(const g4_batch *b, g4_engine_plan *plan, int64_t *rows)
+{
+    int64_t shared = INT64_MAX;
+    *plan = (g4_engine_plan){ .rows = b->chunk > 0 ? b->chunk : DEFAULT_CHUNK,
+                              .kv = b->rt->kv, .mask = b->mask };
+    *rows = 1;
+    for (size_t i = 0; i < b->count; i++) {
+        const g4_batch_job *j = &b->jobs[i];
+        int64_t all = j->n + j->max_tokens;
+        int64_t same = common(b->jobs[0].ids, b->jobs[0].n, j->ids, j->n);
+        assert(j->n >= 1 && j->rows >= 1 && j->rows <= j->n);
+        if (all > plan->ctx) plan->ctx = all;
+        if (j->rows > *rows) *rows = j->rows;
+        /* A job with media is read in one call: no chunk may split a picture. */
+        if (j->media && j->n > plan->rows) plan->rows = j->n;
+        if (same < shared) shared = same;
+    }
+    if (*rows > plan->rows) plan->rows = *rows;
+    plan->logit_rows = *rows;
+    plan->back = plan->ctx - (shared < plan->ctx ? shared : 0);
+}
+
+static g4_status lane_open(run *r, lane *l, int64_t rows, g4_err *err)
+{
+    const g4_engine_plan *p = &r->engine->plan;
+    size_t ctx = (size_t)p->ctx, V = (size_t)r->b->rt->model->config.vocab_size;
+    G4_TRY(g4_session_open(&l->session, r->engine, err));
+    l->ids = g4_arena_alloc(&r->arena, ctx, sizeof *l->ids);
+    l->positions = g4_arena_alloc(&r->arena, ctx, sizeof *l->positions);
+    l->blocks = g4_arena_alloc(&r->arena, ctx, sizeof *l->blocks);
+    l->logits = g4_arena_alloc(&r->arena, (size_t)rows, V * sizeof *l->logits);
+    if (!l->ids || !l->positions || !l->blocks || !l->logits) return g4_nomem(err, "lanes");
+    return G4_OK;
+}
+
+static g4_status open_all(run *r, g4_err *err)
+{
+    const g4_runtime *rt = r->b->rt;
+    g4_engine_plan plan;
+    int64_t rows;
+    plan_sizes(r->b, &plan, &rows);
+    if (plan.ctx > G4_MAX_POSITION)
+        return g4_fail(err, G4_EINPUT, "a request of %lld tokens: at most %d", (long long)plan.ctx,
+                       (int)G4_MAX_POSITION);
+    uint64_t each = g4_session_bytes(&rt->model->config, &plan);
+    G4_TRY(g4_engine_open(&r->engine, rt->model, &rt->ops, rt->par, &plan, err));
+    r->greedy = g4_greedy(rt->model);
+    for (r->count = 0; r->count < MAX_LANES && (size_t)r->count < r->b->count; r->count++) {
+        if (r->count && (uint64_t)(r->count + 1) * each > LANE_BYTES) break;
+        G4_TRY(lane_open(r, &r->lanes[r->count], rows, err));
+    }
+    return G4_OK;
+}
+
+/* ---- a lane ---- */
+
+/* The session keeps what the job begins with; the last `rows` tokens are read again,
+ * for their logits. */
+static g4_status take(run *r, lane *l, g4_err *err)
+{
+    const g4_batch_job *j = &r->b->jobs[l->job = r->next++];
+    int64_t held = l->session->n < l->plain ? l->session->n : l->plain;
+    int64_t keep = j->media ? 0 : common(l->ids, held, j->ids, j->n);
+    if (keep > j->n - j->rows) keep = j->n - j->rows;
+    if (keep > 0 && g4_session_keeps(l->session, keep)) g4_session_rewind(l->session, keep);
+    else g4_session_reset(l->session);
+    memcpy(l->ids, j->ids, (size_t)j->n * sizeof *l->ids);
+    for (int64_t i = 0; i < r->engine->plan.ctx; i++) l->positions[i] = (int32_t)i;
+    g4_soft_free(&l->soft);
+    l->soft = (g4_soft){ 0 };
+    l->plain = r->engine->plan.ctx;
+    if (j->media) {
+        l->plain = 0;
+        G4_TRY(g4_soft_embed(&l->soft, r->engine, j->media, NULL, err));
+        g4_blocks(l->blocks, j->media->types, j->n);
+    }
+    l->n = j->n;
+    l->made = 0;
+    l->busy = 1;
+    return G4_OK;
+}
+
+/* Rows of the lane's next call where `room` are left: with the last of them come all
+ * whose logits are wanted. */
+static int64_t rows_next(const run *r, const lane *l, int64_t room)
+{
+    const g4_batch_job *j = &r->b->jobs[l->job];
+    int64_t left = l->n - l->session->n, rows = l->made ? 1 : j->rows;
+    if (left <= room) return left;
+    if (j->media) return 0;
+    return left - room >= rows ? room : left - rows < 0 ? 0 : left - rows;
+}
+
+static g4_item item_of(const run *r, lane *l)
+{
+    const g4_batch_job *j = &r->b->jobs[l->job];
+    int64_t at = l->session->n, last = at + l->feeding == l->n;
+    int first = j->media && at == 0;
+    return (g4_item){ .session = l->session, .n = l->feeding, .ids = l->ids + at,
+                      .positions = l->positions + at, .soft = first ? l->soft.rows : NULL,
+                      .blocks = first ? l->blocks : NULL,
+                      .logit_rows = last ? (l->made ? 1 : j->rows) : 0,
+                      .logits = last ? l->logits : NULL };
+}
+
+/* The lane's logits are there: hands them on, or takes the next token. */
+static g4_status answered(run *r, lane *l, g4_err *err)
+{
+    const g4_batch_job *j = &r->b->jobs[l->job];
+    int64_t V = r->b->rt->model->config.vocab_size;
+    int end = 0;
+    if (!j->max_tokens) {
+        l->busy = 0;
+        return r->b->scored(r->b->ctx, l->job, l->logits, err);
+    }
+    const float *last = l->logits + (l->made ? 0 : j->rows - 1) * V;
+    int32_t id = g4_argmax(&r->greedy, last, V);
+    G4_TRY(r->b->token(r->b->ctx, l->job, id, &end, err));
+    l->made++;
+    l->busy = !end && l->made < j->max_tokens;
+    if (l->busy) l->ids[l->n++] = id;
+    return G4_OK;
+}
+
+/* ---- all lanes ---- */
+
+static g4_status step(run *r, g4_err *err)
+{
+    g4_item items[MAX_LANES];
+    int count = 0;
+    int64_t room = r->engine->plan.rows;
+    for (int i = 0; i < r->count; i++) {
+        lane *l = &r->lanes[i];
+        if (!l->busy && r->next < r->b->count) G4_TRY(take(r, l, err));
+        l->feeding = l->busy ? rows_next(r, l, room) : 0;
+        if (l->feeding > 0) items[count++] = item_of(r, l);
+        room -= l->feeding;
+    }
+    assert(count > 0);
+    g4_forward(r->engine, items, count);
+    for (int i = 0; i < r->count; i++) {
+        lane *l = &r->lanes[i];
+        if (l->busy && l->feeding && l->session->n == l->n) G4_TRY(answered(r, l, err));
+    }
+    return G4_OK;
+}
+
+static int working(const run *r)
+{
+    for (int i = 0; i < r->count; i++)
+        if (r->lanes[i].busy) return 1;
+    return r->next < r->b->count;
+}
+
+g4_status g4_batch_run(const g4_batch *b, g4_err *err)
+{
+    if (!b->count) return G4_OK;
+    run *r = calloc(1, sizeof *r);
+    if (!r) return g4_nomem(err, "batch");
+    r->b = b;
+    g4_status s = open_all(r, err);
+    while (s == G4_OK && working(r)) s = step(r, err);
+    for (int i = 0; i < MAX_LANES; i++) {
+        g4_soft_free(&r->lanes[i].soft);
+        g4_session_close(r->lanes[i].session);
+    }
+    g4_engine_close(r->engine);
+    g4_arena_free(&r->arena);
+    free(r);
+    return s;
+}

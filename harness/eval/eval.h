@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Evaluation as lm-evaluation-harness defines it [N49]: a task reads its published
+ * files and writes prompts; a prompt wants one of two things, the log-likelihood of
+ * some continuations or a greedy text; the rest is counting.
+ *
+ *   tasks.def, task_*.c   files -> leaves of documents with prompts
+ *   score.c               documents -> token ids -> batch.c -> answers and scores
+ *   eval_write.c          results_<time>.json and samples_<task>_<time>.jsonl */
+#ifndef G4_HARNESS_EVAL_H
+#define G4_HARNESS_EVAL_H
+
+#include "harness/options.h"
+#include "harness/runtime.h"
+#include "ref/base/sha256.h"
+#include "ref/input/prompt_build.h"
+
+#include <jansson.h>
+
+/* One question: of several continuations the likeliest one is the answer, or, where
+ * there are none, a text is generated. */
+typedef struct g4_doc {
+    json_t *doc;                 /* as lm-eval has it, keys in its order */
+    const char *context;         /* the prompt */
+    const char *target;          /* str() of the right answer */
+    const char *const *choices;  /* [choice_count] continuations */
+    int choice_count, gold;      /* gold: the right one's index */
+    const char *const *until;    /* generate: texts that end the answer, NULL behind the last */
+    int64_t max_tokens;
+    int special;                 /* special tokens are part of the text */
+    const g4_media *media;       /* [media_count] files behind the context's placeholders */
+    size_t media_count;
+    /* filled by g4_eval_score */
+    double *loglik;              /* [choice_count] */
+    unsigned char *greedy;       /* [choice_count] every token was the likeliest */
+    const char *response;        /* generated text, cut at `until` */
+    const char *filtered;        /* the answer in it */
+    double score;                /* 1 or 0 */
+} g4_doc;
+
+/* What lm-eval calls a task: mmlu_anatomy. */
+typedef struct g4_leaf {
+    const char *name, *alias;
+    const char *group;           /* a group within the task's own; NULL: none */
+    int64_t shots;
+    g4_doc *docs;                /* [count] */
+    size_t count, all;           /* all: without --limit */
+    double mean, stderr_;        /* stderr_ NaN below two documents */
+} g4_leaf;
+
+typedef struct g4_task g4_task;
+
+typedef struct g4_eval {
+    const g4_task *task;
+    g4_leaf *leaves;             /* [count] */
+    size_t count;
+    g4_arena arena;              /* owns all texts */
+} g4_eval;
+
+/* What a task's reader is given. */
+typedef struct g4_eval_source {
+    const char *name;            /* --task: the task, or one leaf of it */
+    const char *dir;             /* --data */
+    int64_t shots, limit;        /* limit 0: all documents */
+    int64_t max_tokens;          /* of a generated text, at most; < 0: the task's */
+} g4_eval_source;
+
+struct g4_task {
+    const char *name;
+    const char *metric, *filter; /* as in results: "acc,none" */
+    int64_t shots;               /* where --shots says nothing; -1: must be said */
+    double version;
+    g4_status (*load)(g4_eval *e, const g4_eval_source *src, g4_err *err);
+    /* The answer in a generated text, in the arena; NULL: out of memory. */
+    const char *(*extract)(g4_arena *arena, const char *response);
+};
+
+/* Reads --task's files.  Errors name the file and line.  g4_eval_close is right after
+ * an error, too. */
+g4_status g4_eval_open(g4_eval *e, const g4_eval_source *src, g4_err *err);
+void g4_eval_close(g4_eval *e);
+
+/* For readers: a leaf's documents, zeroed; does src ask for the leaf? */
+g4_status g4_leaf_init(g4_leaf *leaf, g4_eval *e, size_t docs, const g4_eval_source *src,
+                       g4_err *err);
+int g4_eval_wants(const g4_eval_source *src, const char *leaf);
+
+typedef struct g4_eval_run {
+    const g4_runtime *rt;
+    const g4_options *o;         /* model folder, bos, mask, chunk, media options */
+    const g4_tokenizer *tokenizer;
+    const g4_processor *processor;
+    const char *dir;             /* --data */
+    const char *model_name;      /* --model as a folder's name */
+} g4_eval_run;
+
+/* Answers and scores of one leaf, with its mean. */
+g4_status g4_eval_score(g4_eval *e, g4_leaf *leaf, const g4_eval_run *r, g4_err *err);
+
+/* Scores and their mean from the answers (g4_eval_score's last step). */
+g4_status g4_leaf_score(g4_eval *e, g4_leaf *leaf, g4_err *err);
+
+/* The mean of leaves (of one group; NULL: all) weighted by size, and its pooled
+ * standard error, as lm-eval's api/metrics.py has them. */
+typedef struct g4_pooled {
+    double mean, stderr_;
+    size_t docs, leaves;
+} g4_pooled;
+g4_pooled g4_eval_pool(const g4_eval *e, const char *group);
+
+/* What lm-eval calls results: means, groups, versions, hashes, how it was run. */
+typedef struct g4_eval_report {
+    const g4_eval_run *run;
+    const char *date;            /* ISO time, part of the files' names */
+    double seconds;
+} g4_eval_report;
+json_t *g4_eval_results(const g4_eval *e, const g4_eval_report *r);   /* NULL: no memory */
+/* One document of a samples file; hashes [3]: document's, prompt's, target's. */
+json_t *g4_eval_sample(const g4_eval *e, const g4_doc *d, size_t id,
+                       char hashes[3][G4_SHA256_HEX]);
+/* DIR/<model>/results_<date>.json and samples_<leaf>_<date>.jsonl */
+g4_status g4_eval_write(const g4_eval *e, const g4_eval_report *r, const char *dir, g4_err *err);
+
+#define G4_TASK(name, metric, filter, shots, version, extract) \
+    g4_status g4_task_##name(g4_eval *e, const g4_eval_source *src, g4_err *err);
+#include "harness/eval/tasks.def"
+#undef G4_TASK
+
+const char *g4_extract_text(g4_arena *arena, const char *response);
+const char *g4_extract_letter(g4_arena *arena, const char *response);
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "harness/eval/jsonl.h"
+
+#include "ref/base/map.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_JSONL = 1 << 30 };
+
+static g4_status lines(g4_jsonl *j, const char *data, size_t size, g4_err *err)
+{
+    size_t most = 1, number = 0;
+    for (size_t i = 0; i < size; i++) most += data[i] == '\n';
+    if (!(j->lines = g4_arena_alloc(&j->arena, most, sizeof *j->lines)))
+        return g4_nomem(err, j->file);
+    for (const char *p = data, *end = data + size; p < end;) {
+        const char *stop = memchr(p, '\n', (size_t)(end - p));
+        size_t len = (size_t)((stop ? stop : end) - p), blank = 0;
+        number++;
+        while (blank < len && (p[blank] == ' ' || p[blank] == '\t' || p[blank] == '\r')) blank++;
+        if (blank < len) {
+            const char *name = g4_arena_printf(&j->arena, "%s: line %zu", j->file, number);
+            if (!name) return g4_nomem(err, j->file);
+            g4_json *line = &j->lines[j->count];
+            G4_TRY(g4_json_parse(line, name, p, len, err));
+            j->count++;
+            if (!json_is_object(line->root))
+                return g4_fail(err, G4_EINPUT, "%s: not a JSON object", name);
+        }
+        p += len + 1;
+    }
+    return G4_OK;
+}
+
+g4_status g4_jsonl_load(g4_jsonl *j, const char *path, g4_err *err)
+{
+    uint8_t *data;
+    size_t size;
+    *j = (g4_jsonl){ .file = path };
+    G4_TRY(g4_file_read(path, MAX_JSONL, &data, &size, err));
+    g4_status s = lines(j, (char *)data, size, err);
+    free(data);
+    return s;
+}
+
+void g4_jsonl_free(g4_jsonl *j)
+{
+    for (size_t i = 0; i < j->count; i++) g4_json_free(&j->lines[i]);
+    g4_arena_free(&j->arena);
+    *j = (g4_jsonl){ 0 };
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "harness/eval/pystr.h"
+
+#include "ref/input/utf8.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* str.isspace(): bidirectional classes WS, B, S and category Zs. */
+static int is_space(uint32_t c)
+{
+    return (c >= 9 && c <= 13) || (c >= 28 && c <= 32) || c == 0x85 || c == 0xa0 ||
+           c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
+           c == 0x202f || c == 0x205f || c == 0x3000;
+}
+
+static uint32_t code_point(const unsigned char *p, size_t len)
+{
+    uint32_t c = len == 1 ? p[0] : p[0] & (0xffu >> (len + 1));
+    for (size_t i = 1; i < len; i++) c = c << 6 | (p[i] & 0x3f);
+    return c;
+}
+
+const char *g4_py_strip(g4_arena *arena, const char *text)
+{
+    const unsigned char *p = (const unsigned char *)text;
+    size_t n = strlen(text), begin = n, end = 0;
+    for (size_t at = 0; at < n;) {
+        size_t len = g4_utf8_len(p + at, n - at);
+        if (len == 0) len = 1;
+        if (!is_space(code_point(p + at, len))) {
+            if (begin == n) begin = at;
+            end = at + len;
+        }
+        at += len;
+    }
+    return g4_arena_strndup(arena, text + begin, end > begin ? end - begin : 0);
+}
+
+static void put(g4_buffer *b, const char *data, size_t size)
+{
+    if (b->failed) return;
+    if (b->size + size >= b->capacity) {
+        size_t want = 2 * (b->size + size) + 256;
+        char *p = realloc(b->data, want);
+        if (!p) {
+            b->failed = 1;
+            return;
+        }
+        b->data = p;
+        b->capacity = want;
+    }
+    memcpy(b->data + b->size, data, size);
+    b->data[b->size += size] = 0;
+}
+
+static void put_text(g4_buffer *b, const char *text)
+{
+    put(b, text, strlen(text));
+}
+
+/* Only what must be escaped is; \b \f \n \r \t by letter, others as \u001f. */
+static void put_string(g4_buffer *b, const char *s, size_t len)
+{
+    static const char letter[] = "btnvfr";   /* 8 to 13; \v has no letter in JSON */
+    put_text(b, "\"");
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)s[i];
+        char e[8] = { '\\', (char)c, 0 };
+        if (c >= 8 && c <= 13 && c != 11) e[1] = letter[c - 8];
+        else if (c < 32) snprintf(e, sizeof e, "\\u%04x", c);
+        else if (c != '"' && c != '\\') snprintf(e, sizeof e, "%c", c);
+        put_text(b, e);
+    }
+    put_text(b, "\"");
+}
+
+static void newline(g4_buffer *b, int indent)
+{
+    if (!indent) return;
+    put_text(b, "\n");
+    for (int i = 1; i < indent; i++) put_text(b, "  ");
+}
+
+static void value_out(g4_buffer *b, const json_t *v, int indent);
+
+/* A list's or an object's members; indent: 1 + depth, or 0 for one line. */
+static void members(g4_buffer *b, const json_t *v, int indent)
+{
+    int object = json_is_object(v), inner = indent ? indent + 1 : 0;
+    const char *comma = indent ? "," : ", ", *key;
+    size_t n = object ? json_object_size(v) : json_array_size(v), i = 0;
+    json_t *one;
+    put_text(b, object ? "{" : "[");
+    if (object) {
+        json_object_foreach((json_t *)v, key, one) {
+            if (i++) put_text(b, comma);
+            newline(b, inner);
+            put_string(b, key, strlen(key));
+            put_text(b, ": ");
+            value_out(b, one, inner);
+        }
+    } else {
+        json_array_foreach(v, i, one) {
+            if (i) put_text(b, comma);
+            newline(b, inner);
+            value_out(b, one, inner);
+        }
+    }
+    if (n) newline(b, indent);
+    put_text(b, object ? "}" : "]");
+}
+
+static void value_out(g4_buffer *b, const json_t *v, int indent)
+{
+    char number[40];
+    switch (json_typeof(v)) {
+    case JSON_OBJECT:
+    case JSON_ARRAY: members(b, v, indent); return;
+    case JSON_STRING: put_string(b, json_string_value(v), json_string_length(v)); return;
+    case JSON_INTEGER:
+        snprintf(number, sizeof number, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
+        put_text(b, number);
+        return;
+    case JSON_REAL:   /* the shortest text that reads back as the same number */
+        for (int digits = 1; digits <= 17; digits++) {
+            snprintf(number, sizeof number, "%.*g", digits, json_real_value(v));
+            if (strtod(number, NULL) == json_real_value(v)) break;
+        }
+        put_text(b, number);
+        if (!strpbrk(number, ".en")) put_text(b, ".0");
+        return;
+    case JSON_TRUE: put_text(b, "true"); return;
+    case JSON_FALSE: put_text(b, "false"); return;
+    case JSON_NULL: put_text(b, "null"); return;
+    }
+}
+
+void g4_py_json(g4_buffer *b, const json_t *value, int indent)
+{
+    value_out(b, value, indent);
+}
+
+void g4_py_hash(const char *text, char hex[G4_SHA256_HEX])
+{
+    g4_sha256 sha;
+    g4_sha256_begin(&sha);
+    g4_sha256_add(&sha, text, strlen(text));
+    g4_sha256_end(&sha, hex);
+}

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The objects of lm-eval's result files (0.4.13: evaluator.py, loggers/
+ * evaluation_tracker.py), keys in their order.  What only Python could know is null. */
+#include "harness/eval/eval.h"
+#include "harness/eval/pystr.h"
+
+#include <math.h>
+#include <string.h>
+
+/* str() of a float: the shortest text that reads back as the same number. */
+static json_t *number_text(double v)
+{
+    g4_buffer b = { 0 };
+    json_t *n = json_real(v), *s = NULL;
+    if (n) g4_py_json(&b, n, 0);
+    if (b.data && !b.failed) s = json_string(b.data);
+    json_decref(n);
+    free(b.data);
+    return s;
+}
+
+static json_t *real_or(double v, const char *other)
+{
+    return isfinite(v) ? json_real(v) : json_string(other);
+}
+
+/* ---- a document ---- */
+
+static json_t *arguments(const g4_doc *d)
+{
+    json_t *all = json_object();
+    char key[32];
+    for (int i = 0; i < d->choice_count; i++) {
+        snprintf(key, sizeof key, "gen_args_%d", i);
+        json_object_set_new(all, key, json_pack("{s:s, s:s}", "arg_0", d->context, "arg_1",
+                                                d->choices[i]));
+    }
+    if (d->choice_count) return all;
+    json_t *until = json_array();
+    for (int i = 0; d->until && d->until[i]; i++)
+        json_array_append_new(until, json_string(d->until[i]));
+    json_t *how = json_pack("{s:o, s:I, s:b, s:f}", "until", until, "max_gen_toks",
+                            (json_int_t)d->max_tokens, "do_sample", 0, "temperature", 0.0);
+    json_object_set_new(all, "gen_args_0",
+                        json_pack("{s:s, s:o}", "arg_0", d->context, "arg_1", how));
+    return all;
+}
+
+/* resps: a list for each request; filtered: what the filter left of them. */
+static void responses(const g4_doc *d, json_t **resps, json_t **filtered)
+{
+    *resps = json_array();
+    *filtered = json_array();
+    for (int i = 0; i < d->choice_count; i++) {
+        json_t *one = json_pack("[o, s]", number_text(d->loglik[i]),
+                                d->greedy[i] ? "True" : "False");
+        json_array_append_new(*resps, json_pack("[O]", one));
+        json_array_append_new(*filtered, one);
+    }
+    if (d->choice_count) return;
+    json_array_append_new(*resps, json_pack("[s]", d->response));
+    json_array_append_new(*filtered, json_string(d->filtered));
+}
+
+json_t *g4_eval_sample(const g4_eval *e, const g4_doc *d, size_t id,
+                       char hashes[3][G4_SHA256_HEX])
+{
+    g4_buffer b = { 0 };
+    json_t *resps, *filtered;
+    g4_py_json(&b, d->doc, 1);
+    if (b.failed || !b.data) {
+        free(b.data);
+        return NULL;
+    }
+    g4_py_hash(b.data, hashes[0]);
+    g4_py_hash(d->context, hashes[1]);
+    g4_py_hash(d->target, hashes[2]);
+    free(b.data);
+    responses(d, &resps, &filtered);
+    return json_pack("{s:I, s:O, s:s, s:o, s:o, s:o, s:s, s:[s], s:s, s:s, s:s, s:f}", "doc_id",
+                     (json_int_t)id, "doc", d->doc, "target", d->target, "arguments",
+                     arguments(d), "resps", resps, "filtered_resps", filtered, "filter",
+                     e->task->filter, "metrics", e->task->metric, "doc_hash", hashes[0],
+                     "prompt_hash", hashes[1], "target_hash", hashes[2], e->task->metric,
+                     d->score);
+}
+
+/* ---- the results ---- */
+
+/* {"name", "alias", "sample_len", "acc,none", "acc_stderr,none"} */
+static json_t *row(const g4_eval *e, const char *name, const char *alias, size_t n, double mean,
+                   double stderr_)
+{
+    char key[80];
+    json_t *r = json_pack("{s:s, s:s, s:I}", "name", name, "alias", alias, "sample_len",
+                          (json_int_t)n);
+    snprintf(key, sizeof key, "%s,%s", e->task->metric, e->task->filter);
+    json_object_set_new(r, key, real_or(mean, "N/A"));
+    snprintf(key, sizeof key, "%s_stderr,%s", e->task->metric, e->task->filter);
+    json_object_set_new(r, key, real_or(stderr_, "N/A"));
+    return r;
+}
+
+/* Is this the first leaf of its group? */
+static int opens_group(const g4_eval *e, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (e->leaves[k].group && strcmp(e->leaves[k].group, e->leaves[i].group) == 0) return 0;
+    return 1;
+}
+
+/* Groups' rows, and the members of each: the task over all, groups within it. */
+static void groups(const g4_eval *e, json_t *rows, json_t *members)
+{
+    const char *name = e->task->name;
+    g4_pooled p = g4_eval_pool(e, NULL);
+    json_t *top = json_array();
+    json_object_set_new(rows, name, row(e, name, name, p.docs, p.mean, p.stderr_));
+    json_object_set_new(members, name, top);
+    for (size_t i = 0; i < e->count; i++) {
+        const g4_leaf *l = &e->leaves[i];
+        if (!l->group) {
+            json_array_append_new(top, json_string(l->name));
+            continue;
+        }
+        if (opens_group(e, i)) {
+            p = g4_eval_pool(e, l->group);
+            json_array_append_new(top, json_string(l->group));
+            json_object_set_new(members, l->group, json_array());
+            json_object_set_new(rows, l->group, row(e, l->group, l->group, p.docs, p.mean,
+                                                    p.stderr_));
+        }
+        json_array_append_new(json_object_get(members, l->group), json_string(l->name));
+    }
+}
+
+static json_t *leaf_config(const g4_eval *e, const g4_leaf *l, const g4_eval_report *r)
+{
+    int text = l->count && !l->docs[0].choice_count;
+    return json_pack("{s:s, s:s, s:I, s:s, s:{s:f}}", "task", l->name, "dataset_path",
+                     r->run->dir, "num_fewshot", (json_int_t)l->shots, "output_type",
+                     text ? "generate_until" : "multiple_choice", "metadata", "version",
+                     e->task->version);
+}
+
+static json_t *run_config(const g4_eval_report *r)
+{
+    const g4_options *o = r->run->o;
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:I}", "model", "gemma4", "model_args",
+                     o->model, "engine", o->engine ? o->engine : "ref", "bos",
+                     o->bos ? o->bos : "auto", "mask", o->mask ? o->mask : "official", "limit",
+                     o->limit ? json_integer((json_int_t)o->limit) : json_null(), "image_tokens",
+                     (json_int_t)(o->image_tokens ? o->image_tokens
+                                                  : r->run->processor->image.max_soft_tokens));
+}
+
+/* The sum over all its documents' hashes: equal where prompts, documents and targets are. */
+static json_t *leaf_hash(const g4_eval *e, const g4_leaf *l)
+{
+    char hashes[3][G4_SHA256_HEX], sum[G4_SHA256_HEX];
+    g4_sha256 sha;
+    g4_sha256_begin(&sha);
+    for (size_t i = 0; i < l->count; i++) {
+        json_t *s = g4_eval_sample(e, &l->docs[i], i, hashes);
+        if (!s) return NULL;
+        json_decref(s);
+        for (int k = 0; k < 3; k++) g4_sha256_add(&sha, hashes[k], G4_SHA256_HEX - 1);
+    }
+    g4_sha256_end(&sha, sum);
+    return json_string(sum);
+}
+
+/* Per leaf: {"mmlu_anatomy": ...} under each of these keys. */
+typedef struct per_leaf {
+    json_t *results, *configs, *versions, *shots, *better, *samples, *hashes, *members, *groups;
+} per_leaf;
+
+static void fill(per_leaf *p, const g4_eval *e, const g4_eval_report *r)
+{
+    if (e->count > 1) groups(e, p->groups, p->members);
+    json_object_update(p->results, p->groups);
+    for (size_t i = 0; i < e->count; i++) {
+        const g4_leaf *l = &e->leaves[i];
+        const char *n = l->name;
+        if (e->count == 1) json_object_set_new(p->members, n, json_array());
+        json_object_set_new(p->results, n, row(e, n, l->alias, l->count, l->mean, l->stderr_));
+        json_object_set_new(p->configs, n, leaf_config(e, l, r));
+        json_object_set_new(p->versions, n, json_real(e->task->version));
+        json_object_set_new(p->shots, n, json_integer((json_int_t)l->shots));
+        json_object_set_new(p->better, n, json_pack("{s:b}", e->task->metric, 1));
+        json_object_set_new(p->samples, n, json_pack("{s:I, s:I}", "original",
+                                                     (json_int_t)l->all, "effective",
+                                                     (json_int_t)l->count));
+        json_object_set_new(p->hashes, n, leaf_hash(e, l));
+    }
+}
+
+json_t *g4_eval_results(const g4_eval *e, const g4_eval_report *r)
+{
+    char seconds[40];
+    per_leaf p = { json_object(), json_object(), json_object(), json_object(), json_object(),
+                   json_object(), json_object(), json_object(), json_object() };
+    fill(&p, e, r);
+    json_t *groups_row = json_object_size(p.groups) ? json_incref(p.groups) : NULL;
+    json_decref(p.groups);
+    snprintf(seconds, sizeof seconds, "%.6f", r->seconds);
+    const char *model = r->run->o->model;
+    return json_pack("{s:o, s:o*, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:n, s:s, s:o, s:s, s:s, s:s,"
+                     " s:n, s:s}",
+                     "results", p.results, "groups", groups_row, "group_subtasks", p.members,
+                     "configs", p.configs, "versions", p.versions, "n-shot", p.shots,
+                     "higher_is_better", p.better, "n-samples", p.samples, "config",
+                     run_config(r), "git_hash", "date", r->date, "task_hashes", p.hashes,
+                     "model_source", "gemma4", "model_name", model, "model_name_sanitized",
+                     r->run->model_name, "chat_template", "total_evaluation_time_seconds",
+                     seconds);
+}

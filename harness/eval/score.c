@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Documents -> requests to the model -> answers.  As lm-eval does it: white space at
+ * the end of the context moves to the continuation; ids of context + continuation and
+ * of the context, and what is longer is the continuation; its log-likelihood is the
+ * sum of float64 log-softmaxes of float32 logits.  Continuations of one token share a
+ * pass. */
+#include "harness/eval/batch.h"
+#include "harness/eval/eval.h"
+
+#include "ref/input/tokenizer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What a continuation asks of a job. */
+typedef struct asked {
+    size_t doc, job;
+    int choice;                  /* -1: the text */
+    const int32_t *ids;          /* [n] continuation */
+    int64_t n;
+} asked;
+
+typedef struct scoring {
+    g4_eval *e;
+    g4_leaf *leaf;
+    const g4_eval_run *r;
+    g4_batch_job *jobs;
+    asked *asked;
+    size_t job_count, asked_count;
+    size_t *first;               /* [jobs + 1] a job's asked */
+    g4_detok *texts;             /* [docs] of generated answers */
+    char **made;                 /* [docs] malloc'ed */
+    size_t *made_len;
+    int64_t stops[32];
+    int stop_count;
+    g4_arena arena;
+} scoring;
+
+/* ---- ids ---- */
+
+static g4_status encode(scoring *s, const char *context, const char *more, g4_ids *ids,
+                        g4_err *err)
+{
+    g4_bos bos;
+    char *text = g4_arena_printf(&s->arena, "%s%s", context, more);
+    if (!text) return g4_nomem(err, s->leaf->name);
+    ids->count = 0;
+    G4_TRY(g4_bos_parse(&bos, s->r->o->bos ? s->r->o->bos : "auto", err));
+    return g4_tokenizer_encode_bos(s->r->tokenizer, text, strlen(text), bos, ids, err);
+}
+
+static const int32_t *keep(scoring *s, const int32_t *ids, size_t n)
+{
+    int32_t *copy = g4_arena_alloc(&s->arena, n + 1, sizeof *copy);
+    if (copy) memcpy(copy, ids, n * sizeof *copy);
+    return copy;
+}
+
+/* The prompt with its media's soft tokens; more: ids behind them. */
+static g4_status media_prompt(scoring *s, const g4_doc *d, const char *context,
+                              const int32_t *more, int64_t n, g4_batch_job *job, g4_err *err)
+{
+    const g4_options *o = s->r->o;
+    const g4_config *c = &s->r->rt->model->config;
+    g4_prompt *p = g4_arena_alloc(&s->arena, 1, sizeof *p);
+    g4_request q = { .text = context, .len = strlen(context), .media = d->media,
+                     .media_count = d->media_count, .image_tokens = o->image_tokens,
+                     .audio_limit = o->audio_limit };
+    if (!p) return g4_nomem(err, s->leaf->name);
+    G4_TRY(g4_bos_parse(&q.bos, o->bos ? o->bos : "auto", err));
+    G4_TRY(g4_prompt_build(p, &q, s->r->processor, s->r->tokenizer, &s->arena, NULL, err));
+    int64_t all = p->n + n;
+    int32_t *ids = g4_arena_alloc(&s->arena, (size_t)all + 1, sizeof *ids);
+    int32_t *at = g4_arena_alloc(&s->arena, (size_t)all + 1, sizeof *at);
+    int8_t *types = g4_arena_alloc(&s->arena, (size_t)all + 1, sizeof *types);
+    if (!ids || !at || !types) return g4_nomem(err, s->leaf->name);
+    memcpy(ids, p->ids, (size_t)p->n * sizeof *ids);
+    memcpy(types, p->types, (size_t)p->n);
+    if (n) memcpy(ids + p->n, more, (size_t)n * sizeof *ids);
+    for (int64_t i = 0; i < all; i++) at[i] = (int32_t)i;
+    *p = (g4_prompt){ .n = all, .ids = ids, .positions = at, .types = types, .images = p->images,
+                      .frames = p->frames, .videos = p->videos,
+                      .num_frames_per_video = p->num_frames_per_video, .clips = p->clips,
+                      .clip_frames = p->clip_frames, .frame = p->frame,
+                      .input_features = p->input_features,
+                      .input_features_mask = p->input_features_mask };
+    job->ids = ids;
+    job->n = all;
+    job->media = p;
+    return g4_prompt_check(p, s->leaf->name, c->vocab_size, c->mm_posemb_size,
+                           c->patch_size ? g4_patch_values(c) : 0, c->audio_embed_dim, err);
+}
+
+/* A job for these inputs, or the last one of the same document if it is the same. */
+static g4_status job_for(scoring *s, size_t doc, const char *context, const int32_t *ids,
+                         int64_t n, int64_t tail, g4_err *err)
+{
+    const g4_doc *d = &s->leaf->docs[doc];
+    g4_batch_job *last = s->job_count ? &s->jobs[s->job_count - 1] : NULL;
+    asked *a = &s->asked[s->asked_count - 1];
+    int fresh = s->asked_count < 2 || s->asked[s->asked_count - 2].doc != doc;
+    if (!fresh && d->choice_count && tail == 1 && last->rows == 1 &&
+        (d->media_count || (last->n == n - 1 &&
+                            memcmp(last->ids, ids, (size_t)(n - 1) * sizeof *ids) == 0))) {
+        a->job = s->job_count - 1;
+        return G4_OK;
+    }
+    g4_batch_job *j = &s->jobs[s->job_count];
+    int64_t more = d->choice_count ? tail - 1 : 0;   /* the last token is only predicted */
+    *j = (g4_batch_job){ .rows = more + 1, .max_tokens = d->choice_count ? 0 : d->max_tokens };
+    a->job = s->job_count;
+    s->first[s->job_count++] = s->asked_count - 1;
+    if (d->media_count)
+        return media_prompt(s, d, context, ids + n - tail, more, j, err);
+    j->n = n - (d->choice_count ? 1 : 0);
+    j->ids = keep(s, ids, (size_t)j->n);
+    return j->ids ? G4_OK : g4_nomem(err, s->leaf->name);
+}
+
+static g4_status ask(scoring *s, size_t doc, int choice, g4_ids *whole, g4_ids *part, g4_err *err)
+{
+    const g4_doc *d = &s->leaf->docs[doc];
+    size_t n = strlen(d->context);
+    asked *a = &s->asked[s->asked_count++];
+    const char *context = d->context, *more = choice < 0 ? "" : d->choices[choice];
+    *a = (asked){ .doc = doc, .choice = choice };
+    if (choice >= 0 && n && strchr(" \t\n\r\f\v", context[n - 1])) {
+        while (n && strchr(" \t\n\r\f\v", context[n - 1])) n--;
+        more = g4_arena_printf(&s->arena, "%s%s", context + n, more);
+        context = g4_arena_strndup(&s->arena, context, n);
+        if (!more || !context) return g4_nomem(err, s->leaf->name);
+    }
+    G4_TRY(encode(s, context, more, whole, err));
+    G4_TRY(encode(s, context, "", part, err));
+    int64_t tail = (int64_t)whole->count - (int64_t)part->count;
+    if (whole->count < 1 || (choice >= 0 && (tail < 1 || whole->count < 2)))
+        return g4_fail(err, G4_EINPUT, "%s: document %zu: nothing to predict", s->leaf->name, doc);
+    G4_TRY(job_for(s, doc, context, whole->ids, (int64_t)whole->count, tail, err));
+    if (choice < 0) return G4_OK;
+    a->n = tail;
+    a->ids = keep(s, whole->ids + part->count, (size_t)tail);
+    return a->ids ? G4_OK : g4_nomem(err, s->leaf->name);
+}
+
+static g4_status ask_all(scoring *s, g4_err *err)
+{
+    g4_ids whole = { 0 }, part = { 0 };
+    g4_status st = G4_OK;
+    for (size_t i = 0; st == G4_OK && i < s->leaf->count; i++) {
+        int n = s->leaf->docs[i].choice_count;
+        for (int k = n ? 0 : -1; st == G4_OK && k < n; k++) st = ask(s, i, k, &whole, &part, err);
+    }
+    s->first[s->job_count] = s->asked_count;
+    g4_ids_free(&whole);
+    g4_ids_free(&part);
+    return st;
+}
+
+/* ---- answers ---- */
+
+/* log softmax(row)[id]; *best: id is a likeliest one. */
+static double log_prob(const float *row, int64_t V, int32_t id, int *best)
+{
+    double sum = 0.0;
+    float most = row[0];
+    for (int64_t i = 1; i < V; i++)
+        if (row[i] > most) most = row[i];
+    for (int64_t i = 0; i < V; i++) sum += exp((double)row[i] - (double)most);
+    int64_t first = 0;
+    while (row[first] < most) first++;
+    *best = first == id;
+    return (double)row[id] - (double)most - log(sum);
+}
+
+static g4_status scored(void *ctx, size_t job, const float *logits, g4_err *err)
+{
+    scoring *s = ctx;
+    int64_t V = s->r->rt->model->config.vocab_size;
+    (void)err;
+    for (size_t i = s->first[job]; i < s->first[job + 1]; i++) {
+        const asked *a = &s->asked[i];
+        g4_doc *d = &s->leaf->docs[a->doc];
+        double sum = 0.0;
+        int all = 1, best;
+        for (int64_t t = 0; t < a->n; t++) {
+            sum += log_prob(logits + t * V, V, a->ids[t], &best);
+            all &= best;
+        }
+        d->loglik[a->choice] = sum;
+        d->greedy[a->choice] = (unsigned char)all;
+    }
+    return G4_OK;
+}
+
+/* Appends a piece; *end: one of `until` is in the text, which is cut there. */
+static g4_status grow(scoring *s, size_t doc, const char *piece, size_t len, int *end, g4_err *err)
+{
+    const char *const *until = s->leaf->docs[doc].until;
+    size_t have = s->made_len[doc];
+    char *p = realloc(s->made[doc], have + len + 1);
+    if (!p) return g4_nomem(err, s->leaf->name);
+    s->made[doc] = p;
+    memcpy(p + have, piece, len);
+    p[s->made_len[doc] = have + len] = 0;
+    for (; until && *until; until++) {
+        char *at = **until ? strstr(p, *until) : NULL;
+        if (!at) continue;
+        *at = 0;
+        s->made_len[doc] = (size_t)(at - p);
+        *end = 1;
+    }
+    return G4_OK;
+}
+
+static g4_status token(void *ctx, size_t job, int32_t id, int *end, g4_err *err)
+{
+    scoring *s = ctx;
+    size_t doc = s->asked[s->first[job]].doc, len;
+    const char *piece;
+    for (int i = 0; i < s->stop_count; i++)
+        if (s->stops[i] == id) *end = 1;
+    if (*end) return G4_OK;
+    G4_TRY(g4_detok_push(&s->texts[doc], id, &piece, &len, err));
+    return grow(s, doc, piece, len, end, err);
+}
+
+static g4_status collect(scoring *s, g4_err *err)
+{
+    for (size_t i = 0; i < s->leaf->count; i++) {
+        g4_doc *d = &s->leaf->docs[i];
+        const char *piece;
+        size_t len;
+        int end = 0;
+        if (d->choice_count) continue;
+        G4_TRY(g4_detok_end(&s->texts[i], &piece, &len, err));
+        G4_TRY(grow(s, i, piece, len, &end, err));
+        d->response = g4_arena_strndup(&s->e->arena, s->made[i], s->made_len[i]);
+        if (!d->response) return g4_nomem(err, s->leaf->name);
+    }
+    return g4_leaf_score(s->e, s->leaf, err);
+}
+
+/* ---- one leaf ---- */
+
+static g4_status prepare(scoring *s, g4_err *err)
+{
+    const g4_generation *g = &s->r->rt->model->generation;
+    g4_arena *a = &s->arena;
+    size_t docs = s->leaf->count, n = 0;
+    for (size_t i = 0; i < docs; i++) {
+        g4_doc *d = &s->leaf->docs[i];
+        size_t choices = (size_t)d->choice_count;
+        n += choices ? choices : 1;
+        d->loglik = g4_arena_alloc(&s->e->arena, choices + 1, sizeof *d->loglik);
+        d->greedy = g4_arena_alloc(&s->e->arena, choices + 1, 1);
+        if (!d->loglik || !d->greedy) return g4_nomem(err, s->leaf->name);
+    }
+    s->jobs = g4_arena_alloc(a, n + 1, sizeof *s->jobs);
+    s->asked = g4_arena_alloc(a, n + 1, sizeof *s->asked);
+    s->first = g4_arena_alloc(a, n + 1, sizeof *s->first);
+    s->texts = g4_arena_alloc(a, docs + 1, sizeof *s->texts);
+    s->made = g4_arena_alloc(a, docs + 1, sizeof *s->made);
+    s->made_len = g4_arena_alloc(a, docs + 1, sizeof *s->made_len);
+    if (!s->jobs || !s->asked || !s->first || !s->texts || !s->made || !s->made_len)
+        return g4_nomem(err, s->leaf->name);
+    for (size_t i = 0; i < docs; i++)
+        g4_detok_init(&s->texts[i], s->r->tokenizer, !s->leaf->docs[i].special);
+    for (int i = 0; i < g->eos_count && i < 32; i++) s->stops[s->stop_count++] = g->eos[i];
+    return G4_OK;
+}
+
+g4_status g4_eval_score(g4_eval *e, g4_leaf *leaf, const g4_eval_run *r, g4_err *err)
+{
+    scoring s = { .e = e, .leaf = leaf, .r = r };
+    g4_batch b = { .rt = r->rt, .chunk = r->o->chunk, .scored = scored, .token = token,
+                   .ctx = &s };
+    g4_status st = prepare(&s, err);
+    if (st == G4_OK && r->o->mask) st = g4_mask_by_name(&b.mask, r->o->mask, err);
+    if (st == G4_OK) st = ask_all(&s, err);
+    b.jobs = s.jobs;
+    b.count = s.job_count;
+    if (st == G4_OK) st = g4_batch_run(&b, err);
+    if (st == G4_OK) st = collect(&s, err);
+    for (size_t i = 0; s.made_len && i < leaf->count; i++) {
+        g4_detok_free(&s.texts[i]);
+        free(s.made[i]);
+    }
+    g4_arena_free(&s.arena);
+    return st;
+}

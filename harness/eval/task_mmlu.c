@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * MMLU (Hendrycks et al. 2021) from its published files:
+ *   DIR/{dev,test}/<subject>_{dev,test}.csv   question,A,B,C,D,letter; no header
+ * (DIR may also be the folder above, the one that has data/).  Prompts are those of
+ * lm-eval's tasks/mmlu/default: the subject's line, the first dev rows with their
+ * letters, the question; scored by the log-likelihood of " A" to " D". */
+#include "harness/eval/csv.h"
+#include "harness/eval/eval.h"
+#include "harness/eval/pystr.h"
+
+#include "ref/base/map.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const letters[4] = { " A", " B", " C", " D" };
+
+/* lm-eval's groups of the published subjects. */
+static const struct { const char *subject, *group; } groups[] = {
+#define G4_SUBJECT(subject, group) { #subject, "mmlu_" #group },
+#include "harness/eval/mmlu_subjects.def"
+#undef G4_SUBJECT
+};
+
+static const char *group_of(const char *subject)
+{
+    for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++)
+        if (strcmp(groups[i].subject, subject) == 0) return groups[i].group;
+    return NULL;
+}
+
+static const char *item(g4_arena *a, const char *const *cell)
+{
+    const char *q = g4_py_strip(a, cell[0]);
+    return !q ? NULL : g4_arena_printf(a, "%s\nA. %s\nB. %s\nC. %s\nD. %s\nAnswer:", q, cell[1],
+                                       cell[2], cell[3], cell[4]);
+}
+
+static g4_status answer(const char *path, size_t row, const char *cell, int *gold, g4_err *err)
+{
+    *gold = cell[0] - 'A';
+    if (cell[0] && !cell[1] && *gold >= 0 && *gold < 4) return G4_OK;
+    return g4_fail(err, G4_EINPUT, "%s: row %zu: the answer is '%.20s', expected A, B, C or D",
+                   path, row + 1, cell);
+}
+
+/* The part of all prompts that comes before the question. */
+static g4_status block(const char **text, const char *subject, const char *path, int64_t shots,
+                       g4_arena *a, g4_err *err)
+{
+    g4_csv csv;
+    char *name = g4_arena_strndup(a, subject, strlen(subject));
+    int gold;
+    for (char *p = name; p && *p; p++)
+        if (*p == '_') *p = ' ';
+    *text = name ? g4_arena_printf(a, "The following are multiple choice questions (with answers) "
+                                   "about %s.\n\n", name) : NULL;
+    if (!*text) return g4_nomem(err, path);
+    if (!shots) return G4_OK;
+    G4_TRY(g4_csv_load(&csv, path, 6, a, err));
+    if ((uint64_t)shots > csv.rows)
+        return g4_fail(err, G4_EINPUT, "%s: %zu rows are too few for --shots %lld", path, csv.rows,
+                       (long long)shots);
+    for (size_t i = 0; i < (size_t)shots; i++) {
+        const char *const *cell = csv.cells + 6 * i, *q = item(a, cell);
+        G4_TRY(answer(path, i, cell[5], &gold, err));
+        *text = q ? g4_arena_printf(a, "%s%s %s\n\n", *text, q, cell[5]) : NULL;
+        if (!*text) return g4_nomem(err, path);
+    }
+    return G4_OK;
+}
+
+static g4_status leaf_load(g4_eval *e, g4_leaf *leaf, const char *subject, const char *dir,
+                           const g4_eval_source *src, g4_err *err)
+{
+    g4_arena *a = &e->arena;
+    g4_csv csv;
+    const char *before;
+    const char *dev = g4_arena_printf(a, "%s/dev/%s_dev.csv", dir, subject);
+    const char *test = g4_arena_printf(a, "%s/test/%s_test.csv", dir, subject);
+    if (!dev || !test) return g4_nomem(err, dir);
+    G4_TRY(block(&before, subject, dev, src->shots, a, err));
+    G4_TRY(g4_csv_load(&csv, test, 6, a, err));
+    G4_TRY(g4_leaf_init(leaf, e, csv.rows, src, err));
+    for (size_t i = 0; i < leaf->count; i++) {
+        const char *const *cell = csv.cells + 6 * i, *q = item(a, cell);
+        g4_doc *d = &leaf->docs[i];
+        G4_TRY(answer(test, i, cell[5], &d->gold, err));
+        d->doc = json_pack("{s:s, s:s, s:[s, s, s, s], s:i}", "question", cell[0], "subject",
+                           subject, "choices", cell[1], cell[2], cell[3], cell[4], "answer",
+                           d->gold);
+        d->context = q ? g4_arena_printf(a, "%s%s", before, q) : NULL;
+        d->target = g4_arena_printf(a, "%d", d->gold);
+        d->choices = letters;
+        d->choice_count = 4;
+        if (!d->doc || !d->context || !d->target) return g4_nomem(err, test);
+    }
+    return G4_OK;
+}
+
+static int is_test(const struct dirent *d)
+{
+    size_t n = strlen(d->d_name);
+    return n > 9 && strcmp(d->d_name + n - 9, "_test.csv") == 0;
+}
+
+g4_status g4_task_mmlu(g4_eval *e, const g4_eval_source *src, g4_err *err)
+{
+    struct dirent **entry;
+    g4_arena *a = &e->arena;
+    const char *dir = g4_arena_printf(a, "%s/data", src->dir);
+    if (dir && g4_path_kind(dir) != 2) dir = src->dir;
+    const char *test = dir ? g4_arena_printf(a, "%s/test", dir) : NULL;
+    if (!test) return g4_nomem(err, src->dir);
+    int n = scandir(test, &entry, is_test, alphasort);
+    if (n <= 0) {
+        if (n == 0) free(entry);
+        return g4_fail(err, G4_EINPUT, "%s: holds no <subject>_test.csv", test);
+    }
+    g4_status s = G4_OK;
+    e->leaves = g4_arena_alloc(a, (size_t)n, sizeof *e->leaves);
+    if (!e->leaves) s = g4_nomem(err, test);
+    for (int i = 0; i < n; i++) {
+        char *subject = entry[i]->d_name;
+        subject[strlen(subject) - 9] = 0;
+        const char *name = g4_arena_printf(a, "mmlu_%s", subject);
+        if (s == G4_OK && !name) s = g4_nomem(err, test);
+        if (s == G4_OK && g4_eval_wants(src, name)) {
+            g4_leaf *leaf = &e->leaves[e->count++];
+            *leaf = (g4_leaf){ .name = name, .alias = name + 5, .group = group_of(name + 5) };
+            s = leaf_load(e, leaf, name + 5, dir, src, err);
+        }
+        free(entry[i]);
+    }
+    free(entry);
+    return s;
+}
