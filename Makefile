@@ -69,6 +69,12 @@ $(BUILD)/check: $(OBJ) $(patsubst %.c,$(BUILD)/obj/%.o,$(CHECK_SRC))
 	@echo "  LD $@"
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(FAULT_WRAP:%=-Wl,--wrap=%) -o $@ $^ $(CHECK_LIBS) $(ALL_LIBS)
 
+# Loaded into the program by check_iofault, in front of libc: no sanitizer in it.
+$(BUILD)/io_fault.so: harness/check/preload/io_fault.c harness/check/preload/io_fault.h
+	@mkdir -p $(@D)
+	@echo "  LD $@"
+	$(Q)$(CC) $(BASE) -O1 -g -fPIC -shared -o $@ $< -ldl
+
 # ISA flags come from a kernel file's suffix and from nowhere else.
 $(BUILD)/obj/%_fma.o: ISA := -mfma
 $(BUILD)/obj/%_avx2.o: ISA := -mavx2 -mfma -mf16c
@@ -110,11 +116,12 @@ SUITES := $(patsubst harness/check/check_%.c,%,$(wildcard harness/check/check_*.
 THREAD_SUITES ?= $(filter base invariance verify,$(SUITES))
 BIT_SUITES ?= $(filter base real dtype formats kernels digest,$(SUITES))
 
-run-check: $(BUILD)/check $(BUILD)/gemma4
+CHECKED := $(BUILD)/check $(BUILD)/gemma4 $(BUILD)/io_fault.so
+run-check: $(CHECKED)
 	$(RUN) $(BUILD)/check
 
 # The suites of $(ONLY) one by one (libcheck selects one at a time).
-run-suites: $(BUILD)/check $(BUILD)/gemma4
+run-suites: $(CHECKED)
 	@status=0; for s in $(ONLY); do CK_RUN_SUITE=$$s $(RUN) $(BUILD)/check || status=1; done; \
 	  exit $$status
 

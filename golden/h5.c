@@ -13,7 +13,7 @@ void g4_h5_start(void)
 }
 
 typedef struct innermost {
-    char text[160];
+    char text[512];   /* a driver's is long: its errno stands behind the file name */
 } innermost;
 
 /* Walked upward the stack starts where the error arose: keep that one. */
@@ -29,6 +29,15 @@ g4_status g4_h5_fail(g4_err *err, g4_status code, const char *path, const char *
     innermost in = {""};
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_first, &in);
     H5Eclear2(H5E_DEFAULT);
+    /* "file write failed: time = ..., filename = ..., error message = 'text', buf = ..." */
+    static const char tail[] = "error message = '";
+    char *time = strstr(in.text, ": time = "), *reason = strstr(in.text, tail);
+    if (time && reason && time < reason) {
+        reason += sizeof tail - 1;
+        size_t len = strcspn(reason, "'");
+        memmove(time + 2, reason, len);
+        time[2 + len] = 0;
+    }
     return g4_fail(err, code, "%s: %s%s%s", path, what, in.text[0] ? ": " : "", in.text);
 }
 

@@ -33,7 +33,7 @@ static g4_status open_drafter(job *j, g4_err *err)
     if (!dir) {
         char *path = g4_arena_printf(&j->arena, "%s/assistant", j->o->model);
         if (!path) return g4_nomem(err, j->o->model);
-        if (j->model->config.is_drafter || g4_path_kind(path) != 2) return G4_OK;
+        if (j->model->config.is_drafter || g4_path_kind(path) < 2) return G4_OK;
         dir = path;
     }
     G4_TRY(g4_model_open(&j->drafter, dir, err));

@@ -63,7 +63,7 @@ static g4_status open_twin(g4_compare *c, const char *golden, int flags, g4_err 
     char *path = twin_path(golden, &fits);
     if (!path) return fits ? g4_nomem(err, golden) : G4_OK;
     g4_status s = G4_OK;
-    if (g4_path_kind(path) == 1) {
+    if (g4_path_kind(path) != 0) {
         s = g4_golden_open(&c->twin, path, flags, err);
         if (s == G4_OK) s = twin_check(c, err);
     }

@@ -33,7 +33,7 @@ static g4_status open_draft(g4_runtime *rt, const g4_options *o, g4_draft_need n
         if (!dir) return g4_nomem(err, o->model);
     }
     g4_status s = G4_OK;
-    if (o->draft || need == G4_DRAFT_MUST || g4_path_kind(dir) == 2)
+    if (o->draft || need == G4_DRAFT_MUST || g4_path_kind(dir) >= 2)
         s = g4_model_open(&rt->draft, dir, err);
     g4_arena_free(&arena);
     if (s == G4_OK && rt->draft) s = g4_model_check_pair(rt->model, rt->draft, err);

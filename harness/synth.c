@@ -90,7 +90,7 @@ static g4_status load_beside(job *j, g4_err *err)
     int len = slash ? (int)(slash - j->s->shape) + 1 : 0;
     char *path = g4_arena_printf(&j->arena, "%.*sassistant/config.json", len, j->s->shape);
     if (!path) return g4_nomem(err, j->s->shape);
-    return g4_path_kind(path) == 1 ? load_part(j, path, NULL, err) : G4_OK;
+    return g4_path_kind(path) != 0 ? load_part(j, path, NULL, err) : G4_OK;
 }
 
 static g4_status load_shape(job *j, g4_err *err)

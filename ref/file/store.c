@@ -145,7 +145,7 @@ g4_status g4_store_open(g4_store **store, const char *dir, g4_err *err)
     char *index = g4_arena_printf(&s->arena, "%s/model.safetensors.index.json", dir);
     if (!single || !index) {
         st = g4_nomem(err, dir);
-    } else if (g4_path_kind(single) != 1 && g4_path_kind(index) == 1) {
+    } else if (g4_path_kind(single) == 0 && g4_path_kind(index) != 0) {
         st = open_sharded(s, dir, index, err);   /* of both, Transformers takes the single one */
     } else {
         st = add_shard(s, single, err);

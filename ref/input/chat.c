@@ -87,13 +87,13 @@ g4_status g4_chat_detect_dir(g4_chat_options *o, const char *dir, g4_err *err)
     char *config = g4_arena_printf(&a, "%s/tokenizer_config.json", dir);
     if (!jinja || !config) {
         s = g4_nomem(err, dir);
-    } else if (g4_path_kind(jinja) == 1) {
+    } else if (g4_path_kind(jinja) != 0) {
         s = g4_file_read(jinja, MAX_TEMPLATE_BYTES, &data, &size, err);
         if (s == G4_OK) {
             s = g4_chat_detect(o, jinja, (const char *)data, size, err);
             free(data);
         }
-    } else if (g4_path_kind(config) == 1) {
+    } else if (g4_path_kind(config) != 0) {
         s = detect_config(o, config, err);
     }
     g4_arena_free(&a);
