@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * verify of a small case with the n-th allocation failing, for every n, once and
  * from there on: an error each time, nothing leaked, and the run that no failure
- * reaches holds.  The same for each other command, whole, with its words.  Our own allocations only (see fault.h). */
+ * reaches holds.  The same for each other command, whole, with its words.  Our own
+ * allocations only (see fault.h). */
 #include "harness/check/fault.h"
 #include "harness/check/program.h"
 #include "harness/check/suite.h"

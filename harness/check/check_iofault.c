@@ -239,8 +239,8 @@ static void check_one(int c, long n, int error, int persistent, int kind)
     }
     /* a folder that cannot be listed cannot be emptied */
     int more = commands[c].tree && now > 0, stuck = commands[c].tree && persistent;
-    ck_assert_msg(tempdir_count(dir) == before + more || stuck, "%s: leaves something behind: %s", what,
-                  r.err);
+    ck_assert_msg(tempdir_count(dir) == before + more || stuck, "%s: leaves something behind: %s",
+                  what, r.err);
 }
 
 /* Errors that a call of this kind can give. */
