@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 Suite *check_image_formats(void);
 
@@ -317,6 +318,25 @@ START_TEST(webp_lies)
 }
 END_TEST
 
+static long peak_kilobytes(void)
+{
+    struct rusage use;
+    ck_assert_int_eq(getrusage(RUSAGE_SELF, &use), 0);
+    return use.ru_maxrss;
+}
+
+START_TEST(png_chunk_longer_than_the_file)
+{
+    size_t size;
+    uint8_t *data = read_file("profile6.png", &size);
+    long before = peak_kilobytes();
+    find(data, size, "zTXt", 4)[-4] = 0x7f;   /* 2 GB */
+    expect_bad(data, size, "ends too early");
+    ck_assert_int_lt(peak_kilobytes() - before, 100 << 10);
+    free(data);
+}
+END_TEST
+
 START_TEST(damaged_exif)
 {
     static const char *const names[] = { "turn6.png", "turn6.webp", "turn6.jpg" };
@@ -395,6 +415,7 @@ Suite *check_image_formats(void)
     tcase_add_test(t, jpeg_lies);
     tcase_add_test(t, scans_are_counted);
     tcase_add_test(t, webp_lies);
+    tcase_add_test(t, png_chunk_longer_than_the_file);
     tcase_add_test(t, damaged_exif);
     tcase_add_test(t, named_by_their_bytes);
     tcase_add_loop_test(t, allocations_fail, 0, 4);

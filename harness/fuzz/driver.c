@@ -2,8 +2,8 @@
  * Runs a fuzz target over files without a fuzzer: each argument is a file, or a
  * folder whose files are taken in name order.  `make check` replays the corpus
  * of each target with it under any compiler; under clang the same target links
- * with libFuzzer instead (make fuzz).  A bad outcome is a crash or a sanitizer's
- * report; here the only own failure is a file that cannot be read. */
+ * with libFuzzer instead (make fuzz).  A bad outcome is a crash, a sanitizer's
+ * report, or more memory than any of these small inputs may take. */
 #include "ref/base/err.h"
 #include "ref/base/map.h"
 
@@ -12,10 +12,11 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { MAX_BYTES = 64 << 20 };
+enum { MAX_BYTES = 64 << 20, MAX_KILOBYTES = 1 << 20 };
 
 static int run_file(const char *path)
 {
@@ -34,6 +35,11 @@ static int run_file(const char *path)
     }
     free(data);
     free(exact);
+    struct rusage use;
+    if (getrusage(RUSAGE_SELF, &use) == 0 && use.ru_maxrss > MAX_KILOBYTES) {
+        fprintf(stderr, "fuzz: %s: took %ld kB of memory\n", path, use.ru_maxrss);
+        return -1;
+    }
     return exact ? 1 : -1;
 }
 
