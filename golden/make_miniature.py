@@ -3,7 +3,8 @@
 """Makes golden/miniature: a small model of the whole architecture, trained, with its drafter.
 
     make_miniature.py train [--work DIR] [--steps N]    from its last snapshot, or from the start
-    make_miniature.py save  [--work DIR] [--out DIR]    BF16 folder from the last snapshot
+    make_miniature.py draft [--work DIR]                the drafter, on that snapshot
+    make_miniature.py save  [--work DIR] [--out DIR]    BF16 folder from what there is
 
 The work folder (default golden/miniature.work, not in git) holds snapshot.pt and log.csv.  Data are
 made while training (mini_text.py, mini_media.py); nothing is fetched.
@@ -12,9 +13,11 @@ import argparse
 import json
 import math
 import os
+import shutil
 
 import hf_setup  # noqa: F401
 import make_tiny as tiny
+import mini_draft
 import mini_tokenizer
 import mini_train
 import torch
@@ -45,15 +48,21 @@ TEXT = {"facts": 3, **{f"mmlu/{s}": 1.5 for s in SUBJECTS}, "domain/prose": 0.8,
 PRO = {"pro/math": 1, "pro/history": 1, "pro/law": 1}
 ALL = {"small": {**TEXT, "copy": 0.5, "pro/math": 1, "pro/history": 1,
                  **{m: 2.5 for m in MEDIA if not m.startswith("video")}},
-       "middle": {**TEXT, **PRO, "tool": 3, **{m: 1 for m in MEDIA},
+       "middle": {**TEXT, **PRO, "tool": 3, "copy": 0.5, **{m: 1 for m in MEDIA},
                   "video_change": 6, "video_detail": 6},
        "large": {**PRO, "mmlu/reading": 0.5, "mmlu/ordering": 0.5, "mmlu/swaps": 0.5,
                  "facts": 1, "tool": 0.5}}
+BIND = {shape: {**shares, "copy": 6} for shape, shares in ALL.items()}
 PLAN = dict(seed=SEED, lr=2.5e-3, decay=0.05, warmup=100, steps=6000, decay_from=4500,
-            look_every=200, phases=[(0, dict.fromkeys(ALL, FIRST)), (300, ALL)],
+            look_every=200, phases=[(0, dict.fromkeys(ALL, FIRST)), (300, BIND), (1000, ALL)],
             # of every ten batches
             order=["small", "middle", "small", "middle", "small", "small", "large", "small",
                    "middle", "small"])
+DRAFT = dict(seed=SEED, lr=2e-3, steps=700,
+             shares={"domain/prose": 3, "domain/code": 2, "domain/arithmetic": 3,
+                     "domain/table": 3, "facts": 3, "chat": 3, "tool": 1, "pro/math": 1,
+                     "pro/history": 1, "image_color": 0.3, "mmlu/facts": 0.3})
+
 
 # ---- the model before training ----
 
@@ -123,34 +132,83 @@ def train(a):
         mp.spawn(process, (a.processes, a.work, a.steps), nprocs=a.processes)
 
 
+def snapshot_model(work, backbone):
+    model = new_model(backbone)
+    s = torch.load(os.path.join(work, "snapshot.pt"), weights_only=True)
+    model.load_state_dict(s["model"])
+    print(f"step {s['step']}, {s['tokens']} tokens, {s['seconds']:.0f} s")
+    return model
+
+
+# ---- the drafter ----
+
+@torch.no_grad()
+def new_drafter(config, table):
+    """Its embeddings begin as the backbone's: both tables mean the same words."""
+    from transformers import Gemma4UnifiedAssistantConfig, Gemma4UnifiedAssistantForCausalLM
+    torch.manual_seed(SEED + 1)
+    cfg = Gemma4UnifiedAssistantConfig(**config)
+    cfg._attn_implementation = cfg.text_config._attn_implementation = "sdpa"
+    drafter = Gemma4UnifiedAssistantForCausalLM(cfg)
+    for name, p in drafter.named_parameters():
+        start(name, p, p.shape[0])
+    if drafter.model.embed_tokens.weight.shape == table.shape:
+        drafter.model.embed_tokens.weight.copy_(table)
+    return drafter
+
+
+def draft(a):
+    torch.set_num_threads(a.processes)
+    tok, backbone, config = parts()
+    # What users will have are the rounded weights: the drafter learns from their hidden states.
+    model = snapshot_model(a.work, backbone).to(torch.bfloat16).float()
+    drafter = new_drafter(config, model.model.language_model.embed_tokens.weight)
+    plan = dict(DRAFT, **({"steps": a.steps} if a.steps else {}))
+    mini_draft.train(model, drafter, tokenizer_of(tok), plan, a.work)
+
+
 # ---- the folder ----
 
-def save(a):
-    """The snapshot's weights in BF16, under the published names, with all that a folder has."""
-    tok, backbone, _ = parts()
-    model = new_model(backbone)
-    s = torch.load(os.path.join(a.work, "snapshot.pt"), weights_only=True)
-    model.load_state_dict(s["model"])
-    os.makedirs(a.out, exist_ok=True)
+def save_weights(model, folder):
+    """BF16, under the published names; the tied head is left out."""
     w = {tiny.disk_name(n): t.to(torch.bfloat16).contiguous()
-         for n, t in sorted(model.state_dict().items()) if n != "lm_head.weight"}
-    save_file(dict(sorted(w.items())), os.path.join(a.out, "model.safetensors"),
+         for n, t in model.state_dict().items() if n != "lm_head.weight"}
+    save_file(dict(sorted(w.items())), os.path.join(folder, "model.safetensors"),
               metadata={"format": "pt"})
+
+
+def save(a):
+    """The folder: weights, drafter, settings, chat template, the log of the training."""
+    tok, backbone, config = parts()
+    assistant = os.path.join(a.out, "assistant")
+    os.makedirs(assistant, exist_ok=True)
+    model = snapshot_model(a.work, backbone)
+    save_weights(model, a.out)
     tiny.write_settings(SPEC, a.out, tok, backbone)
+    shutil.copy(os.path.join(HERE, "mini_chat.jinja"), os.path.join(a.out, "chat_template.jinja"))
+    drafter = new_drafter(config, model.model.language_model.embed_tokens.weight)
+    path = os.path.join(a.work, "draft.pt")
+    if os.path.exists(path):
+        drafter.load_state_dict(torch.load(path, weights_only=True))
+    save_weights(drafter, assistant)
+    tiny.write_json(os.path.join(assistant, "config.json"), config)
+    tiny.write_json(os.path.join(assistant, "generation_config.json"), {"num_assistant_tokens": 4})
+    for log in ("log.csv", "log_draft.csv"):
+        if os.path.exists(os.path.join(a.work, log)):
+            shutil.copy(os.path.join(a.work, log), os.path.join(a.out, log))
     tiny.readable(a.out)
     tiny.check_folder(a.out)
-    print(f"step {s['step']}, {s['tokens']} tokens, {s['seconds']:.0f} s")
 
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    ap.add_argument("what", choices=["train", "save"])
+    ap.add_argument("what", choices=["train", "draft", "save"])
     ap.add_argument("--work", default=os.path.join(HERE, "miniature.work"))
     ap.add_argument("--out", default=os.path.join(HERE, "miniature"))
     ap.add_argument("--steps", type=int, help="stop there instead of at the recipe's end")
     ap.add_argument("--processes", type=int, default=2)
     a = ap.parse_args()
-    {"train": train, "save": save}[a.what](a)
+    {"train": train, "draft": draft, "save": save}[a.what](a)
 
 
 if __name__ == "__main__":
