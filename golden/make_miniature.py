@@ -18,6 +18,7 @@ import shutil
 import hf_setup  # noqa: F401
 import make_tiny as tiny
 import mini_draft
+import mini_plot
 import mini_tokenizer
 import mini_train
 import torch
@@ -94,9 +95,17 @@ def new_model(config):
     return model
 
 
-def parts():
-    """(tokenizer.json's contents, backbone config, drafter config)"""
+def parts(work):
+    """(tokenizer.json's contents, backbone config, drafter config).  The tokenizer depends on what
+    the generators write: a snapshot goes on with its own, and with no other."""
     tok, ids = mini_tokenizer.build(SPEC["text"]["vocab_size"])
+    path = os.path.join(work, "tokenizer.json")
+    if not os.path.exists(path):
+        tiny.write_json(path, tok)
+    with open(path, encoding="utf-8") as f:
+        if json.load(f) != tok:
+            raise SystemExit(f"{path}: the generators write other words now; begin again without "
+                             "this folder, or with the generators it was made with")
     return tok, *tiny.configs(SPEC, ids)
 
 
@@ -113,7 +122,7 @@ def process(rank, world, work, steps):
     if world > 1:
         dist.init_process_group("gloo", init_method=f"file://{work}/meet", rank=rank,
                                 world_size=world)
-    tok, backbone, _ = parts()
+    tok, backbone, _ = parts(work)
     plan = dict(PLAN, **({"steps": steps} if steps else {}))
     trainer = mini_train.Trainer(new_model(backbone), tokenizer_of(tok), plan, work, rank, world)
     trainer.load()
@@ -159,7 +168,7 @@ def new_drafter(config, table):
 
 def draft(a):
     torch.set_num_threads(a.processes)
-    tok, backbone, config = parts()
+    tok, backbone, config = parts(a.work)
     # What users will have are the rounded weights: the drafter learns from their hidden states.
     model = snapshot_model(a.work, backbone).to(torch.bfloat16).float()
     drafter = new_drafter(config, model.model.language_model.embed_tokens.weight)
@@ -179,7 +188,7 @@ def save_weights(model, folder):
 
 def save(a):
     """The folder: weights, drafter, settings, chat template, the log of the training."""
-    tok, backbone, config = parts()
+    tok, backbone, config = parts(a.work)
     assistant = os.path.join(a.out, "assistant")
     os.makedirs(assistant, exist_ok=True)
     model = snapshot_model(a.work, backbone)
@@ -196,6 +205,7 @@ def save(a):
     for log in ("log.csv", "log_draft.csv"):
         if os.path.exists(os.path.join(a.work, log)):
             shutil.copy(os.path.join(a.work, log), os.path.join(a.out, log))
+    mini_plot.plot(os.path.join(a.out, "log.csv"), os.path.join(a.out, "training.svg"))
     tiny.readable(a.out)
     tiny.check_folder(a.out)
 
