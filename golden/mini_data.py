@@ -8,7 +8,7 @@ import mini_text
 import numpy as np
 import torch
 
-MEDIA_WEIGHT = mini_text.ANSWER   # of an answer about a picture or a sound: the same as of an option letter
+MEDIA_WEIGHT = mini_text.ANSWER   # of an answer about a picture or a sound
 MARK = {"image": ("<|image>", "<|image|>", "<image|>", 1),
         "audio": ("<|audio>", "<|audio|>", "<audio|>", 3),
         "video": ("<|image>", "<|video|>", "<image|>", 2)}

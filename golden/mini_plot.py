@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The miniature's training, drawn from its log.csv: the loss, and accuracy on questions held out."""
+"""The miniature's training, drawn from log.csv: loss, and accuracy on questions held out."""
 import csv
 import sys
 from collections import defaultdict

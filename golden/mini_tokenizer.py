@@ -4,7 +4,7 @@
 The pieces are trained on the words themselves, each as often as the others, so that merging goes on
 until every word is one token, with and without the space before it; a word is never joined to the
 punctuation behind it, digits stay single, and whatever else there is falls back to characters and
-bytes.  The words are those that the generators of text and media write in a few thousand samples."""
+bytes.  The words are those that the generators of text and media write in some samples."""
 import re
 import string
 

@@ -146,7 +146,7 @@ def examine(model, encoder, kinds, n, split, window, seed=1):
     """{kind: (samples whose answer is right, samples)}: every token of the answer is the likeliest
     after the true ones before it.  Free text counts its tokens instead."""
     model.eval()
-    score = {}
+    score, cap = {}, model.config.get_text_config().final_logit_softcapping
     for kind in kinds:
         rng = np.random.Generator(np.random.PCG64([seed, len(kind), n]))
         rows = [encoder.encode(mini_data.make_sample(rng, kind, split, 0)) for _ in range(n)]
@@ -156,11 +156,11 @@ def examine(model, encoder, kinds, n, split, window, seed=1):
         for at in range(0, n, 10):
             some = rows[at:at + 10]
             batch = mini_data.collate(some, width, window)
-            hidden, target, _ = run(model, model.model.language_model, batch)
-            cap = model.config.get_text_config().final_logit_softcapping
+            with torch.autocast("cpu", torch.bfloat16):
+                hidden, target, _ = run(model, model.model.language_model, batch)
+                best = logits_at(model, hidden, cap).argmax(-1)
             hit = torch.zeros(batch["ids"].shape, dtype=torch.bool)
-            hit[:, 1:][batch["weights"][:, 1:] > 0] = logits_at(
-                model, hidden, cap).argmax(-1) == target
+            hit[:, 1:][batch["weights"][:, 1:] > 0] = best == target
             for row, h in zip(some, hit):
                 _, _, marks = row.marks[0]
                 right += int(h[marks].sum()) if by_token else bool(h[marks].all())
@@ -255,7 +255,7 @@ class Trainer:
 
     def report(self, loss, kinds):
         """Accuracy on questions held out, the kinds shared among the processes."""
-        score = examine(self.model, self.encoder, kinds[self.rank::self.world], 40, "val",
+        score = examine(self.model, self.encoder, kinds[self.rank::self.world], 30, "val",
                         self.window)
         gathered = [None] * self.world
         if self.world > 1:
