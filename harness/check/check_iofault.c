@@ -107,6 +107,10 @@ static void teardown(void)
     for (int i = 0; i < OUTS; i++) free(right.file[i]);
 }
 
+/* libhdf5 1.10 keeps its record of a file whose last write failed (H5Fclose gives an
+ * error and frees nothing); elsewhere its leaks are ours and count. */
+static const char leaks[] = "print_suppressions=0:suppressions=harness/check/data/lsan_hdf5.txt";
+
 /* The library is not for the test itself, nor for a program that must run undisturbed. */
 static void run(int c, long at, int error, int persistent)
 {
@@ -118,7 +122,9 @@ static void run(int c, long at, int error, int persistent)
     page->count = page->fired = 0;
     page->path[0] = 0;
     setenv("LD_PRELOAD", library, 1);
+    setenv("LSAN_OPTIONS", leaks, 1);
     program_run(&r, commands[c].command, places, NULL, RLIM_INFINITY);
+    unsetenv("LSAN_OPTIONS");
     unsetenv("LD_PRELOAD");
 }
 
