@@ -7,8 +7,10 @@ Nothing here is shared with training or with the C program but the papers themse
 answers are the likeliest of " A" to " D", greedy text up to its end, or, of worked steps, what
 lm-eval's regular expression finds.  Intervals are Wilson's at 95 %; of quantization, of the mean
 of paired differences.
-usage: check_miniature.py [--model golden/miniature] [--only mmlu,pro,media,tools,draft,bits,sums]
-                          [--limit N] [--csv FILE]
+With --program the same papers go through `gemma4 eval --engine ref`, too: its rows follow, with
+how many single questions it answers otherwise.
+usage: check_miniature.py [--model golden/miniature] [--only sums,mmlu,pro,media,tools,draft,bits]
+                          [--limit N] [--program build/gemma4] [--csv FILE]
 """
 import argparse
 import copy
@@ -21,6 +23,7 @@ import math
 import os
 import re
 import subprocess
+import tempfile
 
 import hf_setup  # noqa: F401
 import hf_model
@@ -62,11 +65,11 @@ class Table:
                      round(int(first(r"^MemTotal:\s*(\d+)", "/proc/meminfo")) / 1e6),
                      os.path.basename(os.path.abspath(folder)), hf_model.weights_sha256(folder),
                      "transformers"]
-        self.rows = []
+        self.rows, self.right = [], {}
 
     def add(self, section, name, n, value, low, high, shots="", bits="", what="accuracy", unit=""):
         date = datetime.datetime.now(datetime.timezone.utc).strftime("%FT%TZ")
-        case = "/".join([section, name] + [f"{v} {w}" for v, w in ((shots, "shots"), (bits, "bits"))
+        case = "/".join([section.removeprefix("gemma4: "), name] + [f"{v} {w}" for v, w in ((shots, "shots"), (bits, "bits"))
                                            if v != ""])
         for kind, v in ((what, value), (f"{what}_low", low), (f"{what}_high", high)):
             self.rows.append([date, *self.head, case, kind, repr(float(v)), unit])
@@ -77,6 +80,7 @@ class Table:
     def share(self, section, name, right, **kw):
         """right: one 0 or 1 for each question"""
         n, k = len(right), sum(right)
+        self.right[section, name, kw.get("shots", ""), kw.get("bits", "")] = right
         if n:
             self.add(section, name, n, k / n, *wilson(k, n), **kw)
 
@@ -382,6 +386,68 @@ def section_bits(exam, table):
         m.weight.data.copy_(w)
 
 
+# ---- the program ----
+
+def run_program(exam, task, data, shots, out):
+    """[samples] of each subject, by its name without the task's"""
+    command = [exam.program, "eval", "--engine", "ref", "--model", exam.folder, "--task", task,
+               "--data", data, "--shots", str(shots), "--out", out]
+    command += ["--limit", str(exam.limit)] if exam.limit else []
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    found = {}
+    for path in sorted(glob.glob(os.path.join(out, "*", "samples_*.jsonl"))):
+        name = re.sub(r"_\d{4}-\d\d-\d\dT.*", "", os.path.basename(path)[len("samples_"):])
+        found[name.removeprefix(f"{task}_")] = read_lines(path)
+        os.remove(path)
+    return found
+
+
+def hold(table, section, name, shots, right):
+    """The program's row, and how many questions it and Transformers answer differently."""
+    theirs = table.right.get((section, name, shots, ""))
+    table.share(f"gemma4: {section}", name, right, shots=shots)
+    if theirs is not None:
+        differ = sum(a != b for a, b in zip(right, theirs)) + abs(len(right) - len(theirs))
+        table.differ += differ
+        print(f"  {differ} of {len(right)} answered differently", flush=True)
+
+
+def tool_requests(exam, folder):
+    """tools.jsonl as requests"""
+    rows = read_lines(exam.papers, "tools.jsonl")
+    os.makedirs(folder)
+    with open(os.path.join(folder, "requests.jsonl"), "w", encoding="utf-8") as f:
+        for r in rows:
+            f.write(json.dumps({"name": "tools", "prompt": r["prompt"], "target": r["call"],
+                                "max_tokens": 80, "special": True,
+                                "until": ["<|tool_response>"]}) + "\n")
+    return folder
+
+
+def section_program(exam, table):
+    import mini_eval
+    if not exam.program:
+        return
+    table.differ, table.head[-1] = 0, "ref"
+    with tempfile.TemporaryDirectory() as tmp:
+        out, media = os.path.join(tmp, "out"), os.path.join(tmp, "media")
+        for task, section, data in (("mmlu", "four options", os.path.join(exam.papers, "data")),
+                                    ("mmlu_pro", "ten options", os.path.join(exam.papers, "pro"))):
+            for shots in (0, 5):
+                for name, rows in run_program(exam, task, data, shots, out).items():
+                    hold(table, section, name, shots,
+                         [int(r[r["metrics"][0]]) for r in rows])
+        os.makedirs(media)
+        mini_eval.write_requests(read_lines(exam.papers, "media.jsonl"), media)
+        for name, rows in run_program(exam, "requests", media, 0, out).items():
+            hold(table, "media", name, "", [int(r["exact_match"]) for r in rows])
+        tools = tool_requests(exam, os.path.join(tmp, "tools"))
+        rows = run_program(exam, "requests", tools, 0, out)["tools"]
+        hold(table, "tool calls", "the right call", "",
+             [int(r["resps"][0][0].strip() == r["target"]) for r in rows])
+    print(f"gemma4 and Transformers: {table.differ} questions answered differently")
+
+
 # ---- the files themselves ----
 
 def section_sums(exam, table):
@@ -399,7 +465,7 @@ def section_sums(exam, table):
 
 SECTIONS = {"sums": section_sums, "mmlu": section_mmlu, "pro": section_pro,
             "media": section_media, "tools": section_tools, "draft": section_draft,
-            "bits": section_bits}
+            "bits": section_bits, "program": section_program}
 
 
 def main():
@@ -408,9 +474,11 @@ def main():
     ap.add_argument("--papers", default=os.path.join(HERE, "miniature", "eval"))
     ap.add_argument("--only", default=",".join(SECTIONS))
     ap.add_argument("--limit", type=int, help="of each subject or kind")
+    ap.add_argument("--program", help="gemma4, held against the rest")
     ap.add_argument("--csv")
     a = ap.parse_args()
     exam = Exam(a.model, a.papers, a.limit)
+    exam.program = a.program
     table = Table(a.model)
     print("| section | name | shots | bits | n | value | 95 % |\n|---|---|---|---|---|---|---|")
     for name in a.only.split(","):
