@@ -4,6 +4,7 @@
  * small ones one can check by eye, media, the choice of the edition, failing
  * allocations.  Faulty conversations: check_chat_bad.c; answers: check_answer.c. */
 #include "harness/check/fault.h"
+#include "harness/check/tempdir.h"
 #include "ref/base/json.h"
 #include "ref/base/map.h"
 #include "ref/input/chat.h"
@@ -254,6 +255,43 @@ START_TEST(editions_are_told_apart)
 }
 END_TEST
 
+/* chat_template.jinja goes before tokenizer_config.json, of whose list "default" counts. */
+START_TEST(the_template_of_a_folder)
+{
+    static const struct { const char *jinja, *config; int edition; const char *message; } rows[] = {
+        { JULY, "{\"chat_template\":\"" APRIL "\"}", G4_CHAT_JULY, NULL },
+        { "", NULL, -1, "/chat_template.jinja: not one of the editions" },
+        { NULL, "{\"chat_template\":\"" MAY "\"}", G4_CHAT_MAY, NULL },
+        { NULL, "{\"chat_template\":[{\"name\":\"tool_use\",\"template\":\"" MAY "\"},"
+          "{\"name\":\"default\",\"template\":\"" APRIL28 "\"}]}", G4_CHAT_APRIL28, NULL },
+        { NULL, "{\"chat_template\":[]}", -1, "chat_template is not a string" },
+        { NULL, "{\"chat_template\":7}", -1, "chat_template is not a string" },
+        { NULL, "{\"chat_template\":\"x\"}", -1, "/tokenizer_config.json: not one of the edit" },
+        { NULL, "{\"chat_template\":null}", G4_CHAT_APRIL, NULL },
+        { NULL, "[", -1, "/tokenizer_config.json: not valid JSON" },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char dir[TEMPDIR_MAX];
+        g4_chat_options o = g4_chat_defaults();
+        g4_err err = { 0 };
+        const char *jinja = rows[i].jinja, *config = rows[i].config;
+        tempdir_make(dir);
+        if (jinja) tempdir_write(dir, "chat_template.jinja", jinja, strlen(jinja));
+        if (config) tempdir_write(dir, "tokenizer_config.json", config, strlen(config));
+        g4_status s = g4_chat_detect_dir(&o, dir, &err);
+        if (rows[i].message) {
+            ck_assert_int_eq(s, G4_EINPUT);
+            ck_assert_msg(!strncmp(err.msg, dir, strlen(dir)) && strstr(err.msg, rows[i].message),
+                          "%s", err.msg);
+        } else {
+            ck_assert_msg(s == G4_OK, "%s", err.msg);
+            ck_assert_int_eq((int)o.edition, rows[i].edition);
+        }
+        tempdir_remove(dir);
+    }
+}
+END_TEST
+
 START_TEST(a_folder_without_template_keeps_the_default)
 {
     g4_chat_options o = g4_chat_defaults();
@@ -311,6 +349,7 @@ Suite *check_chat(void)
     suite_add_tcase(s, t);
     t = tcase_create("edition");
     tcase_add_test(t, editions_are_told_apart);
+    tcase_add_test(t, the_template_of_a_folder);
     tcase_add_test(t, a_folder_without_template_keeps_the_default);
     suite_add_tcase(s, t);
     t = tcase_create("fault");

@@ -74,6 +74,8 @@ static const struct { const char *json, *message; } rows[] = {
       "c.json: tools[0].function.name is missing" },
     { "{\"messages\":" USER("\"x\"") ",\"tools\":[{\"function\":{\"name\":\"f\","
       "\"parameters\":\"x\"}}]}", "c.json: tools[0].function.parameters is a string" },
+    { "{\"messages\":" USER("\"x\"") ",\"tools\":[{\"function\":{\"name\":\"f\","
+      "\"response\":1}}]}", "c.json: tools[0].function.response is an integer" },
 };
 
 START_TEST(refused_when_read)
@@ -105,6 +107,8 @@ static const struct { g4_chat_edition edition; const char *json, *message; } ren
       "c.json: messages[1].content[0]: this edition of the template drops media" },
     { G4_CHAT_MAY, "[{\"role\":\"system\",\"content\":[{\"type\":\"image\"}]}]",
       "c.json: messages[0].content[0]: no media in the system turn" },
+    { G4_CHAT_MAY, MODEL("\"tool_responses\":[{\"name\":null,\"response\":1}]"),
+      "c.json: messages[0].tool_responses[0].name is null" },
     { G4_CHAT_JULY, CALL("{\"function\":{\"name\":\"f\"}}"),
       "c.json: messages[0].tool_calls[0].function.arguments is missing" },
     { G4_CHAT_JULY, CALL("{\"function\":{\"name\":\"f\",\"arguments\":\"{\"}}"),

@@ -225,6 +225,8 @@ START_TEST(requests_that_cannot_be)
     g4_request r = { .text = "", .media = picture, .media_count = 1, .image_tokens = 71 };
     ck_assert_int_eq(g4_prompt_build(&p, &r, &proc, tok, &arena, NULL, &err), G4_EINPUT);
     ck_assert_ptr_nonnull(strstr(err.msg, "--image-tokens: 71"));
+    proc.boi_token_id = 100000;
+    expect_bad("", picture, 1, "no token 100000, which config.json uses");
     proc.has_vision = 0;
     expect_bad("", picture, 1, "takes no image");
     expect_bad("", video, 1, "takes no video");
@@ -292,6 +294,44 @@ START_TEST(frames_of_a_folder)
 }
 END_TEST
 
+static void copy_file(const char *from, const char *to)
+{
+    uint8_t *data;
+    size_t size;
+    ck_assert_int_eq(g4_file_read(from, 1 << 20, &data, &size, NULL), G4_OK);
+    FILE *f = fopen(to, "wb");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_uint_eq(fwrite(data, 1, size, f), size);
+    ck_assert_int_eq(fclose(f), 0);
+    free(data);
+}
+
+START_TEST(a_folder_is_cut_and_its_frames_agree)
+{
+    char dir[] = "/tmp/g4_check_XXXXXX", path[80];
+    const g4_media media[] = { { G4_VIDEO, dir } };
+    const char *warning;
+    g4_prompt p;
+    g4_err err;
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    for (int i = 0; i < 61; i++) {
+        snprintf(path, sizeof path, "%s/%02d.png", dir, i);
+        copy_file(CLIP "/f1.png", path);
+    }
+    ck_assert_msg(build(&p, "", media, 1, &warning, &err) == G4_OK, "%s", err.msg);
+    ck_assert_int_eq(p.frames.count, 60);
+    ck_assert_ptr_nonnull(strstr(warning, "61 frames, cut to the first 60"));
+    snprintf(path, sizeof path, "%s/03.png", dir);
+    copy_file(PICTURE, path);
+    expect_bad("", media, 1, "/03.png: a frame of ");
+    for (int i = 0; i < 61; i++) {
+        snprintf(path, sizeof path, "%s/%02d.png", dir, i);
+        unlink(path);
+    }
+    rmdir(dir);
+}
+END_TEST
+
 /* ------------------------------------------------------------- the processor */
 
 /* Loads a copy of the model folder with `from` replaced by `to` in one file. */
@@ -340,6 +380,10 @@ START_TEST(settings_are_read)
     ck_assert_int_eq(load_edited("processor_config.json", "\"num_frames\"",
                                  "\"do_normalize\": true, \"num_frames\"", &p, &err), G4_OK);
     ck_assert_int_eq(p.video.do_normalize, 1);
+    /* One number for all channels. */
+    ck_assert_int_eq(load_edited("processor_config.json", "\"image_std\": [",
+                                 "\"image_std\": 0.5, \"old\": [", &p, &err), G4_OK);
+    for (int c = 0; c < 3; c++) ck_assert(p.image.image_std[c] == 0.5);
     /* Nothing said: the class defaults. */
     ck_assert_int_eq(load_edited("processor_config.json", "\"image_processor\"", "\"other\"", &p,
                                  &err), G4_OK);
@@ -369,6 +413,10 @@ START_TEST(unknown_settings_are_errors)
         { "processor_config.json", "\"sampling_rate\": 16000", "\"sampling_rate\": 0",
           "sampling_rate is 0" },
         { "processor_config.json", "\"image_std\": [", "\"image_std\": [0,", "image_std" },
+        { "processor_config.json", "\"image_mean\": [", "\"image_mean\": [true, 0, 0], \"old\": [",
+          "image_mean[0] is no number" },
+        { "config.json", "\"pooling_kernel_size\": 3", "\"pooling_kernel_size\": 17",
+          "patches of 272 pixels, at most 256" },
         { "config.json", "\"audio_embed_dim\": 640", "\"audio_embed_dim\": 512",
           "audio_embed_dim" },
         { "config.json", "\"pooling_kernel_size\": 3", "\"pooling_kernel_size\": 2",
@@ -465,6 +513,7 @@ Suite *check_prompt(void)
     tcase_add_test(t, requests_that_cannot_be);
     tcase_add_test(t, positions_outside_the_table);
     tcase_add_test(t, frames_of_a_folder);
+    tcase_add_test(t, a_folder_is_cut_and_its_frames_agree);
     tcase_add_test(t, prompts_that_contradict_themselves);
     tcase_add_test(t, allocations_fail);
     suite_add_tcase(s, t);

@@ -48,6 +48,7 @@ static const row rows[] = {
     /* tokens */
     { "\"<pad>\": 0,", "\"<pad>\": 0, \"<pad>\": 0,", "\"<pad>\" is in model.vocab twice" },
     { "\"<pad>\": 0,", "\"<pad>\": 0, \"\\u003cpad>\": 0,", "\"<pad>\" is in model.vocab twice" },
+    { "\"<eos>\": 1,", "\"<eos>\": 1, \"\\u00e9\\u20AC\\ud83d\\uDE00\": 1,", "\"é€😀\"" },
     { "\"<pad>\": 0,", "\"\": 0,", "empty token" },
     { "\"<pad>\": 0,", "\"\xff\": 0,", "not UTF-8" },
     { "\"<pad>\": 0,", "\"\\ud800\": 0,", "bad \\u escape" },
@@ -90,6 +91,9 @@ static const row rows[] = {
     { "\"content\": \"<eos>\"", "\"content\": \"<pad>\"", "\"<pad>\" has id 1, but in the voc" },
     { "\"content\": \"<eos>\"", "\"content\": \"new\"", "\"new\" has id 1, but the next" },
     { "\"id\": 1, \"content\": \"<eos>\"", "\"id\": 0, \"content\": \"<pad>\"", "is there twice" },
+    { "\"added_tokens\": [", "\"added_tokens\": [{\"id\": 0, \"content\": \"<pad>\", "
+      "\"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": true, "
+      "\"special\": true}, ", "entry 1: id 0 is there twice" },
     { "\"id\": 1,", "\"id\": 440,", "\"<eos>\" has id 440, but in the vocabulary it has 1" },
     { "\"id\": 1,", "\"id\": -1,", "id is -1" },
     { "\"id\": 1,", "\"id\": 1.5,", "id is 1.5" },
