@@ -4,6 +4,7 @@
  * is greedy.  With --json one object at the end instead.  The answer to a
  * conversation (--chat) is taken apart (harness/reply.h); --chat - in a terminal
  * is a talk with the model (harness/terminal.h). */
+#include "harness/pass.h"
 #include "harness/reply.h"
 #include "harness/request.h"
 #include "harness/terminal.h"
@@ -13,8 +14,6 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-
-enum { DEFAULT_TOKENS = 256, DEFAULT_CHUNK = 512 };
 
 typedef struct job {
     const g4_options *o;
@@ -87,13 +86,9 @@ static g4_status open_engine(job *j)
 {
     const g4_prompt *p = &j->asked.prompt;
     int64_t draft_rows = j->rt.draft ? j->opt.max_draft + 1 : 1, most = G4_MAX_POSITION;
-    int64_t chunk = j->o->chunk > 0 ? j->o->chunk : DEFAULT_CHUNK;
     g4_engine_plan plan = { .kv = j->rt.kv };
     G4_TRY(g4_asked_mask(&plan.mask, j->o, NULL, j->err));
-    plan.rows = g4_chunk_rows(p->types, p->n, chunk);
-    if (plan.rows < draft_rows) plan.rows = draft_rows;
-    plan.logit_rows = draft_rows;
-    plan.ctx = j->o->ctx > 0 ? j->o->ctx : p->n + j->opt.max_tokens + draft_rows;
+    g4_stream_plan(&plan, p, j->o, j->opt.max_tokens, draft_rows);
     if (p->n > plan.ctx)
         return g4_fail(j->err, G4_EINPUT, "--ctx %lld: the prompt alone has %lld tokens",
                        (long long)plan.ctx, (long long)p->n);
@@ -116,7 +111,7 @@ static g4_status run(job *j)
     double start = now();
     const g4_prefill_item item = { j->session, &j->asked.prompt, &soft, logits, hidden };
     G4_TRY(g4_soft_embed(&soft, j->engine, &j->asked.prompt, NULL, j->err));
-    g4_status s = g4_prefill(j->engine, &item, 1, j->o->chunk > 0 ? j->o->chunk : DEFAULT_CHUNK,
+    g4_status s = g4_prefill(j->engine, &item, 1, j->o->chunk > 0 ? j->o->chunk : G4_STREAM_CHUNK,
                              j->err);
     g4_soft_free(&soft);
     G4_TRY(s);
@@ -210,7 +205,7 @@ static g4_status work(job *j)
     j->tokenizer = j->asked.tokenizer;
     if (!j->tokenizer) G4_TRY(g4_tokenizer_load(&j->tokenizer, j->o->model, j->err));
     g4_detok_init(&j->detok, j->tokenizer, 1);
-    g4_sampling_choose(&j->opt, j->o, &j->rt, DEFAULT_TOKENS);
+    g4_sampling_choose(&j->opt, j->o, &j->rt, G4_STREAM_TOKENS);
     if (j->o->chat) {
         g4_stops_choose(&j->opt, j->stops, j->o, j->tokenizer, &j->asked.prompt);
         g4_reply_init(&j->reply, j->tokenizer, j->o->json ? NULL : stdout,

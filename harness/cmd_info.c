@@ -3,7 +3,9 @@
  * checkpoint is opened as a run would open it, so a damaged one is an error here
  * too.  A MODEL/assistant (or --draft) is described along with it. */
 #include "harness/info.h"
+#include "harness/memory.h"
 #include "harness/options.h"
+#include "harness/pass.h"
 #include "harness/text.h"
 #include "kernels_opt/kernels.h"
 #include "ref/base/json.h"
@@ -14,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_CTX = 4096, DEFAULT_CHUNK = 512 };
+enum { DEFAULT_CTX = 4096 };
 
 typedef struct job {
     const g4_options *o;
@@ -22,7 +24,7 @@ typedef struct job {
     g4_model *model, *drafter;
     g4_info info, drafter_info;
     int plan;                      /* is a memory plan asked for? */
-    g4_info_memory memory;
+    g4_memory memory;
 } job;
 
 /* ---- gathering ---- */
@@ -41,6 +43,29 @@ static g4_status open_drafter(job *j, g4_err *err)
     return g4_info_gather(&j->drafter_info, j->drafter, &j->arena, err);
 }
 
+/* A request means something only to a plan for a command. */
+static g4_status check_request(const g4_options *o, g4_err *err)
+{
+    if (o->purpose) return G4_OK;
+    if (o->arg_count) return g4_fail(err, G4_EINPUT, "%s: one argument too many", o->args[0]);
+    const char *given = o->prompt ? "--prompt" : o->chat ? "--chat" : o->ids ? "--ids" :
+                        o->inputs ? "--inputs" : o->media_count ? o->media[0].path : NULL;
+    if (!given) return G4_OK;
+    return g4_fail(err, G4_EINPUT, "%s: goes with --for dump, verify or generate", given);
+}
+
+/* Any text of --ctx tokens, generated. */
+static void plan_text(job *j, int64_t ctx, const g4_ops *ops)
+{
+    int64_t chunk = j->o->chunk ? j->o->chunk : G4_STREAM_CHUNK;
+    g4_engine_plan *p = &j->memory.plan;
+    p->rows = chunk < ctx ? chunk : ctx;
+    p->logit_rows = 1;
+    p->ctx = ctx;
+    j->memory.base = g4_memory_now();
+    g4_memory_plan(&j->memory, j->model, j->drafter, ops);
+}
+
 static g4_status make_plan(job *j, g4_err *err)
 {
     const g4_options *o = j->o;
@@ -53,7 +78,6 @@ static g4_status make_plan(job *j, g4_err *err)
         return g4_fail(err, G4_EINPUT, "--ctx %lld: %s has %lld positions", (long long)o->ctx,
                        o->model, (long long)most);
     if (ctx > most) ctx = most;
-    int64_t chunk = o->chunk ? o->chunk : DEFAULT_CHUNK;
     for (int kind = 0; kind < 2; kind++) {
         int64_t width = c->kv_heads[kind] * c->head_dim[kind], block = g4_dtype_get(kv)->block;
         if (width % block != 0)
@@ -61,15 +85,14 @@ static g4_status make_plan(job *j, g4_err *err)
                            "multiple of %lld", o->kv, o->model, (long long)width, (long long)block);
     }
     G4_TRY(g4_ops_select(&ops, g4_cpu_isas(), err));
-    G4_TRY(g4_par_open(&par, (int)o->threads, err));   /* only to count: what a run would use */
-    j->memory = (g4_info_memory){
-        .plan = { .rows = chunk < ctx ? chunk : ctx, .logit_rows = 1, .ctx = ctx,
-                  .kv = (g4_dtype)kv, .mask = G4_MASK_OFFICIAL },
-        .threads = g4_par_threads(par),
-    };
+    G4_TRY(g4_par_open(&par, (int)o->threads, err));   /* as a run does; counted, too */
+    j->memory = (g4_memory){ .plan = { .kv = (g4_dtype)kv, .mask = G4_MASK_OFFICIAL },
+                             .threads = g4_par_threads(par) };
+    g4_status s = G4_OK;
+    if (o->purpose) s = g4_memory_request(&j->memory, o, j->model, j->drafter, &ops, err);
+    else plan_text(j, ctx, &ops);
     g4_par_close(par);
-    g4_info_plan(&j->memory, j->model, j->drafter, &ops);
-    return G4_OK;
+    return s;
 }
 
 /* ---- JSON ---- */
@@ -130,7 +153,7 @@ static json_t *info_json(const g4_info *info)
     return NULL;
 }
 
-static json_t *memory_json(const g4_info_memory *p)
+static json_t *memory_json(const g4_memory *p)
 {
     json_t *root = json_object();
     int bad = json_object_set_new(root, "kv", json_string(g4_dtype_get(p->plan.kv)->name));
@@ -138,12 +161,17 @@ static json_t *memory_json(const g4_info_memory *p)
     bad |= put_int(root, "chunk", (uint64_t)p->plan.rows);
     bad |= put_int(root, "threads", (uint64_t)p->threads);
     bad |= put_int(root, "weights_mapped", p->weights);
-    bad |= put_int(root, "weights_widened", p->widened);
+    bad |= put_int(root, "base", p->base);
     bad |= put_int(root, "cache_sliding", p->cache_sliding);
     bad |= put_int(root, "cache_full", p->cache_full);
-    bad |= put_int(root, "cache", p->session);
+    bad |= put_int(root, "cache", p->cache);
     bad |= put_int(root, "work", p->work);
-    bad |= put_int(root, "drafter", p->drafter_weights + p->drafter_work);
+    bad |= put_int(root, "media", p->media);
+    bad |= put_int(root, "results", p->results);
+    bad |= put_int(root, "passing", p->passing);
+    bad |= put_int(root, "drafter_mapped", p->drafter_weights);
+    bad |= put_int(root, "drafter_work", p->drafter_work);
+    bad |= put_int(root, "anonymous", p->anonymous);
     bad |= put_int(root, "total", p->total);
     if (!bad) return root;
     json_decref(root);
@@ -232,24 +260,26 @@ static void print_row(const char *what, uint64_t bytes)
     printf("  %-56s %12s\n", what, g4_text_bytes(text, sizeof text, bytes));
 }
 
-static void print_memory(const g4_info_memory *p)
+static void print_memory(const g4_memory *p)
 {
     char what[96];
-    printf("\nmemory for %lld tokens of context, prefill in chunks of %lld, %d threads\n",
-           (long long)p->plan.ctx, (long long)p->plan.rows, p->threads);
+    printf("\nmemory for %d x %lld tokens of context, prefill of %lld rows at once, %d threads\n",
+           p->cases, (long long)p->plan.ctx, (long long)p->plan.rows, p->threads);
     print_row("weights, mapped (pages of the file)", p->weights);
-    print_row("weights, widened to float32 (norms, biases)", p->widened);
-    for (int kind = 0; kind < 2 && p->session; kind++) {
+    if (p->drafter_weights) print_row("drafter: weights, mapped", p->drafter_weights);
+    print_row("program, norms as float32, request (measured here)", p->base);
+    for (int kind = 0; kind < 2 && p->cache; kind++) {
         snprintf(what, sizeof what, "cache, %s: %lld layers x %lld tokens, %s",
                  kind == G4_FULL ? "full" : "sliding", (long long)p->layers[kind],
                  (long long)p->slots[kind], g4_dtype_get(p->plan.kv)->name);
         print_row(what, kind == G4_FULL ? p->cache_full : p->cache_sliding);
     }
     print_row("work buffers", p->work);
-    if (p->drafter_weights) {
-        print_row("drafter: weights", p->drafter_weights);
-        print_row("drafter: work buffers", p->drafter_work);
-    }
+    if (p->media) print_row("soft tokens of media", p->media);
+    print_row("last logits and hidden rows", p->results);
+    if (p->passing) print_row("in passing: golden data, packing, embedders", p->passing);
+    if (p->drafter_work) print_row("drafter: work buffers", p->drafter_work);
+    print_row("anonymous: all but the mapped weights", p->anonymous);
     print_row("total", p->total);
 }
 
@@ -258,6 +288,7 @@ static void print_memory(const g4_info_memory *p)
 static g4_status run(job *j, g4_err *err)
 {
     const g4_options *o = j->o;
+    G4_TRY(check_request(o, err));
     G4_TRY(g4_model_open(&j->model, o->model, err));
     G4_TRY(g4_info_gather(&j->info, j->model, &j->arena, err));
     G4_TRY(open_drafter(j, err));
@@ -271,7 +302,7 @@ static g4_status run(job *j, g4_err *err)
 
 int cmd_info(const g4_options *o, g4_err *err)
 {
-    job j = { .o = o, .plan = o->memory || o->ctx || o->kv || o->chunk };
+    job j = { .o = o, .plan = o->memory || o->ctx || o->kv || o->chunk || o->purpose };
     g4_status s = run(&j, err);
     g4_model_close(j.model);
     g4_model_close(j.drafter);

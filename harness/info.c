@@ -2,7 +2,6 @@
 #include "harness/info.h"
 
 #include "ref/base/json.h"
-#include "ref/dtype/dtype.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -140,32 +139,4 @@ const char *g4_info_pattern(const g4_config *c, g4_arena *arena)
     char *text = runs(c, 0, period, arena);
     if (!text || period == n) return text;
     return g4_arena_printf(arena, "(%s) x %lld", text, (long long)(n / period));
-}
-
-void g4_info_plan(g4_info_memory *p, const g4_model *m, const g4_model *drafter, const g4_ops *ops)
-{
-    const g4_config *c = &m->config;
-    uint64_t bytes[2];
-    for (int kind = 0; kind < 2; kind++) {
-        p->layers[kind] = 0;
-        for (int64_t l = 0; l < c->num_hidden_layers; l++)
-            p->layers[kind] += c->layer_kind[l] == kind;
-        p->slots[kind] = g4_cache_slots(c, &p->plan, kind);
-        bytes[kind] = 2 * (uint64_t)(p->layers[kind] * p->slots[kind]) *
-                      g4_dtype_row_bytes(p->plan.kv, c->kv_heads[kind] * c->head_dim[kind]);
-    }
-    p->cache_sliding = bytes[G4_SLIDING];
-    p->cache_full = bytes[G4_FULL];
-    p->session = c->is_drafter ? 0 : g4_session_bytes(c, &p->plan);   /* it has no cache */
-    p->work = g4_engine_bytes(c, &p->plan, ops, p->threads);
-    p->weights = g4_store_bytes(m->store);
-    p->widened = g4_arena_bytes(&m->arena);
-    p->total = p->weights + p->widened + p->session + p->work;
-    if (drafter) {
-        g4_engine_plan one = p->plan;   /* a draft step is one row, its cache the backbone's */
-        one.rows = one.logit_rows = 1;
-        p->drafter_weights = g4_store_bytes(drafter->store) + g4_arena_bytes(&drafter->arena);
-        p->drafter_work = g4_engine_bytes(&drafter->config, &one, ops, p->threads);
-        p->total += p->drafter_weights + p->drafter_work;
-    }
 }

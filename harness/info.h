@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What a loaded checkpoint is: shapes, number formats, tensors by kind, and the
- * bytes a run of it takes.  Gathered once here, printed twice (text and JSON) by
- * cmd_info.c. */
+ * What a loaded checkpoint is: shapes, number formats, tensors by kind.  Gathered
+ * once here, printed twice (text and JSON) by cmd_info.c. */
 #ifndef G4_HARNESS_INFO_H
 #define G4_HARNESS_INFO_H
 
-#include "ref/model/engine.h"
+#include "ref/model/weights.h"
 
 enum { G4_MAX_FORMATS = 32 };
 
@@ -37,21 +36,5 @@ g4_status g4_info_gather(g4_info *info, const g4_model *m, g4_arena *arena, g4_e
 
 /* "(5 sliding + 1 full) x 8", or the kinds one by one where they do not repeat. */
 const char *g4_info_pattern(const g4_config *c, g4_arena *arena);
-
-/* Bytes of a run; the cache's own sum is g4_session_bytes, split here by kind. */
-typedef struct g4_info_memory {
-    g4_engine_plan plan;
-    int threads;
-    uint64_t weights;              /* mapped: pages of the file, shared and evictable */
-    uint64_t widened;              /* norms and biases as float32 */
-    uint64_t cache_sliding, cache_full, session;
-    int64_t layers[2], slots[2];
-    uint64_t work;                 /* the engine's buffers */
-    uint64_t drafter_weights, drafter_work;   /* 0: none */
-    uint64_t total;
-} g4_info_memory;
-
-void g4_info_plan(g4_info_memory *p, const g4_model *m, const g4_model *drafter,
-                  const g4_ops *ops);
 
 #endif

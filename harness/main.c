@@ -10,6 +10,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <locale.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,6 +24,18 @@ static void occupy_std_fds(void)
     for (int fd = 0; fd <= 2; fd++)
         if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
             (void)!open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+}
+
+/* A large block goes back to the system when it is freed.  glibc would raise its limit
+ * for what is large to the largest block freed so far and keep those for later, so that
+ * a run held more than it uses, and than `info --memory` can foresee. */
+static void give_back_freed(void)
+{
+#ifdef __GLIBC__
+    enum { LARGE = 256 << 10 };
+    mallopt(M_MMAP_THRESHOLD, LARGE);
+    mallopt(M_TRIM_THRESHOLD, LARGE);
+#endif
 }
 
 static int report(const g4_err *err)
@@ -50,6 +65,7 @@ int main(int argc, char **argv)
 {
     g4_err err = { G4_OK, "" };
     occupy_std_fds();
+    give_back_freed();
     setlocale(LC_ALL, "C");
     g4_sigbus_install();
     int code = run(argc, argv, &err);

@@ -88,6 +88,8 @@ static const g4_option table[] = {
     { "ignore-eos", FLAG, 0, 0, NULL, AT(ignore_eos), "go on behind a stop token" },
     { "max-draft", INT, 1, G4_MAX_DRAFT, "K", AT(max_draft), "tokens drafted a round" },
     { "memory", FLAG, 0, 0, NULL, AT(memory), "memory plan for --ctx and --kv" },
+    { "for", CHOICE, 0, 0, "dump|verify|generate", AT(purpose),
+      "plan for this command with its own request and options; the request is read" },
     { "kernels", FLAG, 0, 0, NULL, AT(kernels), "every kernel of the table by itself" },
     { "fill-random", FLAG, 0, 0, NULL, AT(fill_random), "fill the context with random ids" },
     { "resume", FLAG, 0, 0, NULL, AT(resume), "go on where an interrupted run stopped" },

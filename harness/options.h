@@ -37,6 +37,7 @@ typedef struct g4_options {
     g4_media_file media[G4_MAX_MEDIA];        /* --image/--audio/--video in command-line order */
     int media_count;
     const char *inputs, *out, *detail, *plot; /* dump, compare */
+    const char *purpose;                      /* --for dump|verify|generate; NULL */
     int json, memory, no_special, ignore_eos, kernels, fill_random, resume;
     int64_t max_tokens;                       /* -1: not given */
     double temperature, top_p;                /* < 0: not given */

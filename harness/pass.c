@@ -29,6 +29,15 @@ void g4_pass_plan(g4_engine_plan *plan, const g4_pass_case *cases, int count, in
     plan->logit_rows = plan->rows < G4_PASS_LOGITS ? plan->rows : G4_PASS_LOGITS;
 }
 
+void g4_stream_plan(g4_engine_plan *plan, const g4_prompt *p, const g4_options *o, int64_t tokens,
+                    int64_t draft_rows)
+{
+    plan->rows = g4_chunk_rows(p->types, p->n, o->chunk > 0 ? o->chunk : G4_STREAM_CHUNK);
+    plan->rows = max64(plan->rows, draft_rows);
+    plan->logit_rows = draft_rows;
+    plan->ctx = o->ctx > 0 ? o->ctx : p->n + tokens + draft_rows;
+}
+
 g4_status g4_pass_open(g4_pass *p, const g4_runtime *rt, const g4_engine_plan *plan,
                        g4_pass_case *cases, int count, g4_err *err)
 {

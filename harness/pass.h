@@ -12,6 +12,7 @@ enum {
     G4_PASS_CASES = 64,
     G4_PASS_TOKENS = 512,   /* of all cases: beyond, arithmetic outlasts reading */
     G4_PASS_LOGITS = 64,    /* rows of logits at once */
+    G4_STREAM_TOKENS = 256, G4_STREAM_CHUNK = 512,   /* generate's defaults */
 };
 
 typedef struct g4_pass_case {
@@ -36,6 +37,10 @@ int g4_pass_fits(const g4_pass_case *cases, int count);
 /* Fills in rows, back, logit_rows and ctx.  max_draft: tokens of a drafted round; 0: none. */
 void g4_pass_plan(g4_engine_plan *plan, const g4_pass_case *cases, int count, int64_t chunk,
                   int64_t max_draft);
+
+/* The same for generate: one prompt, `tokens` behind it, draft_rows (1: no drafter) a round. */
+void g4_stream_plan(g4_engine_plan *plan, const g4_prompt *p, const g4_options *o, int64_t tokens,
+                    int64_t draft_rows);
 
 g4_status g4_pass_open(g4_pass *p, const g4_runtime *rt, const g4_engine_plan *plan,
                        g4_pass_case *cases, int count, g4_err *err);

@@ -7,9 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Tokens a round of the drafted text; the text does not depend on it. */
-enum { MAX_DRAFT = 4 };
-
 typedef struct partial {
     float *data;               /* malloc'ed [rows][cols] until complete */
     int64_t filled;
@@ -217,7 +214,7 @@ static g4_status greedy_text(check *k, const char *path, g4_drafter *d)
     int64_t n;
     g4_greedy_run r = { .engine = k->engine, .session = k->session, .drafter = d,
                         .logits = k->logits, .hidden = k->hidden, .prompt = k->prompt.n,
-                        .max_draft = MAX_DRAFT };
+                        .max_draft = G4_VERIFY_DRAFT };
     if (!g4_golden_find(k->golden, path)) return G4_OK;
     G4_TRY(g4_golden_ids(k->golden, path, &k->arena, &want, &r.tokens, k->err));
     ids = g4_arena_alloc(&k->arena, (size_t)r.tokens, sizeof *ids);
@@ -228,8 +225,7 @@ static g4_status greedy_text(check *k, const char *path, g4_drafter *d)
 
 /* ---- one file ---- */
 
-/* Tokens that the longest generated text of the file needs behind the prompt. */
-static int64_t tokens_behind(const g4_golden *g)
+int64_t g4_verify_behind(const g4_golden *g)
 {
     static const char *const paths[] = { "inputs/generated", "inputs/assisted" };
     int64_t most = 0;
@@ -316,7 +312,7 @@ static g4_status open_batch(batch *b, const g4_runtime *rt, const char *const *p
         *k = (check){ .rt = rt, .err = i ? NULL : err };
         g4_status s = open_check(k, paths[i], o);
         b->cases[i] = (g4_pass_case){ .prompt = &k->prompt, .tap = &k->tap };
-        if (s == G4_OK) b->cases[i].behind = tokens_behind(k->golden);
+        if (s == G4_OK) b->cases[i].behind = g4_verify_behind(k->golden);
         if (s == G4_OK && k->mask == b->checks[0].mask && g4_pass_fits(b->cases, i + 1)) {
             b->count = i + 1;
             continue;
@@ -330,7 +326,7 @@ static g4_status open_batch(batch *b, const g4_runtime *rt, const char *const *p
 static g4_status run_batch(batch *b, const g4_runtime *rt, const g4_verify_options *o, g4_err *err)
 {
     g4_engine_plan plan = { .kv = rt->kv, .mask = b->checks[0].mask };
-    g4_pass_plan(&plan, b->cases, b->count, o->chunk, MAX_DRAFT);
+    g4_pass_plan(&plan, b->cases, b->count, o->chunk, G4_VERIFY_DRAFT);
     G4_TRY(g4_pass_open(&b->pass, rt, &plan, b->cases, b->count, err));
     for (int i = 0; i < b->count; i++) {
         check *k = &b->checks[i];

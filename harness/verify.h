@@ -16,6 +16,12 @@
 #include "harness/compare.h"
 #include "harness/runtime.h"
 
+/* Tokens a round of the drafted text; the text does not depend on it. */
+enum { G4_VERIFY_DRAFT = 4 };
+
+/* Tokens that the longest generated text of the file needs behind the prompt. */
+int64_t g4_verify_behind(const g4_golden *g);
+
 typedef struct g4_verify_options {
     const char *mask;        /* NULL: the golden's own */
     int64_t chunk;           /* 0: all at once */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What `gemma4 info` says about a checkpoint: layer patterns, sums over tensors,
- * the memory plan against what a run then really takes. */
+ * the memory plan against what opening then takes from malloc. */
 #include "harness/check/fault.h"
 #include "harness/check/tempdir.h"
 #include "harness/info.h"
+#include "harness/memory.h"
 #include "harness/synth.h"
 #include "ref/model/session.h"
 
@@ -114,24 +115,31 @@ START_TEST(plan_is_what_a_run_takes)
     g4_ops ops = g4_ops_ref();
     g4_par *par;
     must(g4_par_open(&par, 2, &err));
-    g4_info_memory p = {
+    g4_memory p = {
         .plan = { .rows = 64, .logit_rows = 1, .ctx = 1000, .kv = kv[_i],
                   .mask = G4_MASK_OFFICIAL },
-        .threads = 2,
+        .threads = 2, .base = 1000, .media = 200, .passing = 30,
     };
     g4_engine *e;
     g4_session *s;
-    g4_info_plan(&p, model, NULL, &ops);
+    g4_memory_plan(&p, model, NULL, &ops);
+    ck_assert_int_eq(p.cases, 1);
     ck_assert_int_eq(p.layers[G4_SLIDING], 10);
     ck_assert_int_eq(p.layers[G4_FULL], 2);
     ck_assert_int_eq(p.slots[G4_FULL], 1000);
-    ck_assert_uint_ge(p.session, p.cache_full + p.cache_sliding);
-    ck_assert_uint_eq(p.total, p.weights + p.widened + p.session + p.work);
+    ck_assert_uint_eq(p.cache, p.cache_full + p.cache_sliding);
+    ck_assert_uint_eq(p.anonymous, 1230 + p.cache + p.work + p.results);
+    ck_assert_uint_eq(p.total, p.weights + p.anonymous);
     must(g4_engine_open(&e, model, &ops, par, &p.plan, &err));
     must(g4_session_open(&s, e, &err));
     double work = (double)g4_arena_bytes(&e->arena), cache = (double)g4_arena_bytes(&s->arena);
     expect_near("work buffers", p.work, work);
-    expect_near("cache", p.session, cache);
+    expect_near("cache", p.cache, cache);
+    uint64_t one = p.cache;
+    p.cases = 3;   /* prompts have caches of their own, and share the buffers */
+    g4_memory_plan(&p, model, NULL, &ops);
+    ck_assert_uint_eq(p.cache, 3 * one);
+    expect_near("work buffers", p.work, work);
     g4_session_close(s);
     g4_engine_close(e);
     g4_par_close(par);
