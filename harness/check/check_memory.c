@@ -116,7 +116,7 @@ START_TEST(planned_and_taken)
     } runs[] = {
         { "dump", "--inputs %d/t.h5 --detail output", "--out %d/o.h5" },
         { "dump", PHOTO "--image-tokens 140 --detail output", "--out %d/o.h5" },
-        { "dump", PHOTO "--image-tokens 70 --detail all --chunk 8", "--out %d/o.h5" },
+        { "dump", PHOTO "--image-tokens 70 --detail output --chunk 8", "--out %d/o.h5" },
         { "verify", "%d/t.h5", "" },
         { "verify", "%d/p.h5", "" },
         { "verify", "%d/t.h5 %d/t.h5 %d/p.h5 %d/t.h5", "" },
@@ -167,7 +167,7 @@ Suite *check_memory(void)
 {
     Suite *s = suite_create("memory");
     TCase *t = tcase_create("plan");
-    tcase_set_timeout(t, 120);
+    tcase_set_timeout(t, 600);   /* 20 s where nothing else runs */
     tcase_add_test(t, planned_and_taken);
     tcase_add_test(t, a_plan_needs_a_command);
     suite_add_tcase(s, t);
