@@ -213,9 +213,13 @@ run-fuzz: $(FUZZ:%=$(BUILD)/fuzz/%)
 bench: all   ## speed of the kernels beside this machine's peak
 	$(BUILD)/gemma4 bench --kernels
 
-golden:   ## makes golden/tiny again (needs the Python packages of golden/README.md; PYTHON=)
+MINIATURE := golden/miniature
+golden:   ## makes golden/tiny's and the miniature's golden files again (needs the Python packages of golden/README.md; PYTHON=)
 	@echo "needs Python with the packages of golden/requirements.txt; PYTHON=$(or $(PYTHON),python3)"
 	$(or $(PYTHON),python3) golden/make_golden.py
+	mkdir -p $(MINIATURE)/golden
+	test ! -e $(MINIATURE)/model.safetensors || $(or $(PYTHON),python3) golden/make_golden.py \
+	  --model $(MINIATURE) --list $(MINIATURE)/cases.json --to $(MINIATURE)/golden
 
 DIGESTS := harness/check/data/digests.txt
 digests: all $(BUILD)/check   ## pins every tiny case's bits again (after a change that is meant to change them)

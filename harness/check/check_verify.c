@@ -20,15 +20,22 @@ enum { MAX_CASES = 200 };
 static char cases[MAX_CASES][256];
 static int case_count;
 
-/* golden/tiny/<model>/<case>.h5 */
+/* <folder>/<case>.h5, with the model beside or above them */
+static const struct { const char *dir, *model; } folders[] = {
+    { "golden/tiny/small", "golden/tiny/small/model" },
+    { "golden/tiny/even", "golden/tiny/even/model" },
+    { "golden/tiny/mini", "golden/tiny/mini/model" },
+    { "golden/miniature/golden", "golden/miniature" },
+};
+
+enum { FOLDERS = sizeof folders / sizeof folders[0] };
+
 static void find_cases(void)
 {
-    static const char *const models[] = { "small", "even", "mini" };
     case_count = 0;
-    for (int m = 0; m < 3; m++) {
+    for (int m = 0; m < FOLDERS; m++) {
         struct dirent **entry;
-        char dir[64];
-        snprintf(dir, sizeof dir, "golden/tiny/%s", models[m]);
+        const char *dir = folders[m].dir;
         int n = scandir(dir, &entry, NULL, alphasort);
         for (int i = 0; i < n; i++) {
             const char *dot = strrchr(entry[i]->d_name, '.');
@@ -43,8 +50,10 @@ static void find_cases(void)
 static void open_runtime(g4_runtime *rt, const char *file, const char *isa)
 {
     g4_err err = { G4_OK, "" };
-    char model[300];
-    snprintf(model, sizeof model, "%.*s/model", (int)(strrchr(file, '/') - file), file);
+    const char *model = NULL;
+    for (int m = 0; m < FOLDERS; m++)
+        if (strncmp(file, folders[m].dir, strlen(folders[m].dir)) == 0) model = folders[m].model;
+    ck_assert_ptr_nonnull(model);
     g4_options o = { .model = model, .isa = isa, .threads = 2 };
     ck_assert_msg(g4_runtime_open(rt, &o, G4_DRAFT_IF_THERE, &err) == G4_OK, "%s", err.msg);
 }
