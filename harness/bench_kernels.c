@@ -96,9 +96,9 @@ static double run_row(bench *b, const bench_row *r)
         size_t row = g4_dtype_row_bytes(c.dtype, r->cols), size = row * (size_t)r->rows;
         /* Walk through the buffer: weights are not in the caches when a layer begins. */
         if (b->weight_at + size > b->weight_bytes) b->weight_at = 0;
-        w = (g4_mat){ c.dtype, r->rows, r->cols, row, b->weights + b->weight_at };
+        w = (g4_mat){ c.dtype, r->rows, r->cols, row, b->weights + b->weight_at, NULL };
         b->weight_at += size;
-        c.linear = (g4_linear_args){ b->y, r->rows, b->x, r->cols, r->tokens, &w };
+        c.linear = (g4_linear_args){ b->y, r->rows, b->x, r->cols, r->tokens, &w, NULL };
     }
     double start = g4_now();
     if (r->kind == BENCH_LINEAR)

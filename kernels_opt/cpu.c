@@ -12,6 +12,7 @@ static const struct {
     { "c", G4_ISA_c },
     { "avx2", G4_ISA_avx2 },
     { "avx512", G4_ISA_avx512 },
+    { "vnni", G4_ISA_vnni },
     { "neon", G4_ISA_neon },
 };
 
@@ -41,7 +42,9 @@ unsigned g4_cpu_isas(void)
     const unsigned avx512_7 = bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ;
     if ((c & avx2_1) != avx2_1 || !(b7 & bit_AVX2) || (saved & YMM) != YMM) return isas;
     isas |= G4_ISA_avx2;
-    if ((b7 & avx512_7) == avx512_7 && (saved & ZMM) == ZMM) isas |= G4_ISA_avx512;
+    if ((b7 & avx512_7) != avx512_7 || (saved & ZMM) != ZMM) return isas;
+    isas |= G4_ISA_avx512;
+    if (c7 & bit_AVX512VNNI) isas |= G4_ISA_vnni;
     return isas;
 }
 

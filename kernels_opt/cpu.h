@@ -12,10 +12,11 @@ typedef enum g4_isa {
     G4_ISA_c = 1 << 0,        /* the definitions, always there */
     G4_ISA_avx2 = 1 << 1,     /* AVX2 + FMA + F16C */
     G4_ISA_avx512 = 1 << 2,   /* the above + AVX-512 F, BW, VL, DQ */
-    G4_ISA_neon = 1 << 3,     /* aarch64 */
+    G4_ISA_vnni = 1 << 3,     /* the above + AVX-512 VNNI */
+    G4_ISA_neon = 1 << 4,     /* aarch64 */
 } g4_isa;
 
-enum { G4_ISA_ALL = 15, G4_ISA_TEXT = 64 };
+enum { G4_ISA_ALL = 31, G4_ISA_TEXT = 64 };
 
 unsigned g4_cpu_isas(void);
 

@@ -2,6 +2,7 @@
 #include "kernels_opt/kernels.h"
 
 #include "kernels_opt/lanes.h"
+#include "kernels_opt/panel.h"
 
 #include <stddef.h>
 
@@ -29,13 +30,26 @@ const g4_kernel *g4_kernels(int *count)
     return table;
 }
 
+g4_ops g4_ops_definitions(void)
+{
+    g4_ops ops = g4_ops_ref();
+    ops.panel_bytes = g4_panel_bytes;
+    ops.panel_pack = g4_panel_pack;
+    ops.xq_bytes = g4_xq_bytes;
+    ops.round_pieces = g4_xq_pieces;
+    ops.round_x = g4_round_x_c;
+    for (int t = 0; t < G4_DTYPE_COUNT; t++)
+        if (g4_panel_format_get((g4_dtype)t).blocks) ops.linear_panel[t] = g4_linear_panel_c;
+    return ops;
+}
+
 g4_status g4_ops_select(g4_ops *ops, unsigned isas, g4_err *err)
 {
     char text[G4_ISA_TEXT];
     unsigned lacking = isas & ~g4_cpu_isas();
     if (lacking)
         return g4_fail(err, G4_EINPUT, "this CPU has no %s", g4_isa_print(text, lacking));
-    *ops = g4_ops_ref();
+    *ops = g4_ops_definitions();
     for (const g4_kernel *k = table; k->op; k++)
         if (k->isa & isas) k->put(ops);
     return G4_OK;

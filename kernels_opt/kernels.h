@@ -9,6 +9,9 @@
 #include "kernels_opt/cpu.h"
 #include "ref/model/ops.h"
 
+/* Every op in plain C: the reference's, and linear over panels (panel.h). */
+g4_ops g4_ops_definitions(void);
+
 /* The definitions, overridden by the kernels of the ISAs in the mask (from
  * g4_isa_parse or g4_cpu_isas).  An ISA this CPU lacks is G4_EINPUT. */
 g4_status g4_ops_select(g4_ops *ops, unsigned isas, g4_err *err);

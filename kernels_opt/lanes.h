@@ -31,7 +31,7 @@
 #if defined(__clang__)
 #define G4_UNROLL _Pragma("clang loop unroll(full)")
 #else
-#define G4_UNROLL _Pragma("GCC unroll 8")
+#define G4_UNROLL _Pragma("GCC unroll 16")
 #endif
 
 /* The blocks of a linear layer over many tokens (c/linear.h), the same for all

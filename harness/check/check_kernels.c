@@ -6,6 +6,7 @@
 #include "harness/check/kernel_cases.h"
 #include "harness/check/suite.h"
 #include "kernels_opt/kernels.h"
+#include "kernels_opt/panel.h"
 #include "ref/dtype/dtype.h"
 
 #include <check.h>
@@ -32,7 +33,7 @@ START_TEST(same_bits_as_definition)
     int dtype = g4_dtype_by_name(k->dtype), cases = kernel_case_count(k->op);
     ck_assert_msg(dtype >= 0, "%s: no such number format", name);
     ck_assert_msg(cases > 0, "%s: no cases", name);
-    g4_ops ref = g4_ops_ref(), fast = ref;
+    g4_ops ref = g4_ops_definitions(), fast = ref;
     k->put(&fast);
     for (int i = 0; i < cases; i++) {
         kernel_run a, b;
@@ -65,7 +66,7 @@ static int stored_digest(const char *name, char hex[G4_SHA256_HEX])
 
 static int has_kernel(const char *op, int dtype)
 {
-    int count, found = strcmp(op, "linear") != 0;
+    int count, found = strncmp(op, "linear", 6) != 0;
     const g4_kernel *k = g4_kernels(&count);
     for (int i = 0; i < count; i++)
         found |= strcmp(k[i].op, op) == 0 && g4_dtype_by_name(k[i].dtype) == dtype;
@@ -75,7 +76,7 @@ static int has_kernel(const char *op, int dtype)
 static void check_digest(const char *op, int dtype)
 {
     char name[128], want[G4_SHA256_HEX], have[G4_SHA256_HEX], fault[KERNEL_TEXT];
-    g4_ops ref = g4_ops_ref();
+    g4_ops ref = g4_ops_definitions();
     snprintf(name, sizeof name, "%s_%s", op, g4_dtype_get((g4_dtype)dtype)->name);
     if (!stored_digest(name, want)) {   /* plain unpacking has check_formats.c's digests */
         ck_assert_msg(!has_kernel(op, dtype), "%s: no line for %s", digest_file, name);
@@ -92,8 +93,14 @@ START_TEST(linear_digest)
 }
 END_TEST
 
+START_TEST(linear_panel_digest)
+{
+    if (g4_panel_format_get((g4_dtype)_i).blocks) check_digest("linear_panel", _i);
+}
+END_TEST
+
 static const char *const row_ops[] = {
-    "rmsnorm", "layernorm", "rope", "attend", "gelu_mul", "add_scale", "softcap",
+    "round_x", "rmsnorm", "layernorm", "rope", "attend", "gelu_mul", "add_scale", "softcap",
 };
 
 START_TEST(op_digest)
@@ -137,9 +144,9 @@ START_TEST(definition_within_bound)
     float *w = kernel_floats(&run, ROWS * n), *x = kernel_floats(&run, TOKENS * n);
     float *y = kernel_floats(&run, TOKENS * ROWS), *scratch = kernel_floats(&run, n);
     ck_assert(w && x && y && scratch);
-    g4_mat mat = { G4_F32, ROWS, n, (size_t)n * sizeof *w, w };
-    g4_linear_args a = { y, ROWS, x, n, TOKENS, &mat };
-    g4_ops ops = g4_ops_ref();
+    g4_mat mat = { G4_F32, ROWS, n, (size_t)n * sizeof *w, w, NULL };
+    g4_linear_args a = { y, ROWS, x, n, TOKENS, &mat, NULL };
+    g4_ops ops = g4_ops_definitions();
     ops.linear[G4_F32](&a, 0, ROWS, scratch);
     for (int64_t r = 0; r < ROWS; r++) check_bound(&a, r, w + r * n);
     kernel_run_free(&run);
@@ -155,11 +162,11 @@ START_TEST(isa_lists)
     ck_assert_uint_eq(isas, g4_cpu_isas());
     ck_assert_int_eq(g4_isa_parse(&isas, "c", &err), G4_OK);
     ck_assert_uint_eq(isas, G4_ISA_c);
-    ck_assert_str_eq(g4_isa_print(text, G4_ISA_ALL), "c,avx2,avx512,neon");
+    ck_assert_str_eq(g4_isa_print(text, G4_ISA_ALL), "c,avx2,avx512,vnni,neon");
     static const char *const bad[] = { "", "c,", ",c", "avx", "avx2 ", "c,sse9", "AVX2", "c;avx2" };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         ck_assert_int_eq(g4_isa_parse(&isas, bad[i], &err), G4_EINPUT);
-        ck_assert_ptr_nonnull(strstr(err.msg, "known: c,avx2,avx512,neon"));
+        ck_assert_ptr_nonnull(strstr(err.msg, "known: c,avx2,avx512,vnni,neon"));
     }
     for (unsigned isa = 1; isa < G4_ISA_ALL; isa <<= 1) {   /* lacking ones are named */
         g4_ops ops;
@@ -177,7 +184,7 @@ START_TEST(last_row_wins)
 {
     int count;
     const g4_kernel *k = g4_kernels(&count);
-    g4_ops ops, want = g4_ops_ref();
+    g4_ops ops, want = g4_ops_definitions();
     for (int i = 0; i < count; i++) {
         if (k[i].isa & g4_cpu_isas()) k[i].put(&want);
         for (int j = 0; j < i; j++)
@@ -186,7 +193,7 @@ START_TEST(last_row_wins)
     }
     ck_assert_int_eq(g4_ops_select(&ops, g4_cpu_isas(), NULL), G4_OK);
     ck_assert_mem_eq(&ops, &want, sizeof ops);
-    want = g4_ops_ref();
+    want = g4_ops_definitions();
     ck_assert_int_eq(g4_ops_select(&ops, G4_ISA_c, NULL), G4_OK);
     ck_assert_mem_eq(&ops, &want, sizeof ops);
 }
@@ -202,6 +209,7 @@ Suite *check_kernels(void)
     tcase_set_timeout(t, 300);   /* emulators and sanitizers are slow */
     tcase_add_loop_test(t, same_bits_as_definition, 0, count);
     tcase_add_loop_test(t, linear_digest, 0, G4_DTYPE_COUNT);
+    tcase_add_loop_test(t, linear_panel_digest, 0, G4_DTYPE_COUNT);
     tcase_add_loop_test(t, op_digest, 0, (int)(sizeof row_ops / sizeof *row_ops));
     tcase_add_loop_test(t, definition_within_bound, 0, 7 * 4);
     tcase_add_test(t, isa_lists);

@@ -148,6 +148,7 @@ int kernel_case_count(const char *op)
 {
     if (strcmp(op, "linear") == 0) return kernel_linear_count();
     if (strcmp(op, "attend") == 0) return kernel_attend_count();
+    if (strcmp(op, "linear_panel") == 0 || strcmp(op, "round_x") == 0) return kernel_panel_count();
     return is_row_op(op) ? ROW_CASES : 0;
 }
 
@@ -158,6 +159,10 @@ void kernel_case_run(kernel_run *run, const g4_ops *ops, const char *op, g4_dtyp
         kernel_linear_run(run, index);
     } else if (strcmp(op, "attend") == 0) {
         kernel_attend_run(run, index);
+    } else if (strcmp(op, "linear_panel") == 0) {
+        kernel_panel_run(run, index);
+    } else if (strcmp(op, "round_x") == 0) {
+        kernel_round_run(run, index);
     } else {
         int64_t n = lengths[index % LENGTHS];
         int variant = index / LENGTHS / FILL_KINDS;

@@ -76,5 +76,8 @@ kernel_linear_case kernel_linear_get(int index, kernel_fill *fill);
 void kernel_linear_run(kernel_run *run, int index);
 int kernel_attend_count(void);
 void kernel_attend_run(kernel_run *run, int index);
+int kernel_panel_count(void);
+void kernel_panel_run(kernel_run *run, int index);
+void kernel_round_run(kernel_run *run, int index);
 
 #endif

@@ -62,7 +62,7 @@ static int make_weights(kernel_run *run, const kernel_linear_case *c, int index,
             one[i] = kernel_number(run, KERNEL_WEIGHTS, (uint64_t)(r * c->cols + i));
         info->pack(data + (size_t)r * stride, one, NULL, c->cols);
     }
-    *w = (g4_mat){ run->dtype, c->rows, c->cols, stride, data };
+    *w = (g4_mat){ run->dtype, c->rows, c->cols, stride, data, NULL };
     return 1;
 }
 
@@ -86,7 +86,7 @@ void kernel_linear_run(kernel_run *run, int index)
     float *y = kernel_floats(run, ldy * c.tokens);
     run->fill = fill;
     if (!x || !scratch || !y || !make_weights(run, &c, index, &w)) return;
-    g4_linear_args a = { y, ldy, x, ldx, c.tokens, &w };
+    g4_linear_args a = { y, ldy, x, ldx, c.tokens, &w, NULL };
     int64_t piece = c.whole ? c.rows : GRAIN;
     for (int64_t r = 0; r < c.rows; r += piece)
         run->ops->linear[run->dtype](&a, r, r + piece < c.rows ? r + piece : c.rows, scratch);

@@ -76,6 +76,14 @@ void g4_map_prefetch(const void *data, size_t bytes)
     }
 }
 
+void g4_map_release(const void *data, size_t bytes)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = ((uintptr_t)data + page - 1) & ~(uintptr_t)(page - 1);
+    uintptr_t end = ((uintptr_t)data + bytes) & ~(uintptr_t)(page - 1);
+    if (end > first) (void)madvise((void *)first, end - first, MADV_DONTNEED);
+}
+
 g4_status g4_file_read(const char *path, size_t max_bytes, uint8_t **data, size_t *size,
                        g4_err *err)
 {

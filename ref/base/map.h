@@ -26,6 +26,9 @@ void g4_map_close(g4_map *m);
  * their pages finds one that is not in memory (asking costs a walk over all). */
 void g4_map_prefetch(const void *data, size_t bytes);
 
+/* These bytes of a mapping will not be read soon: they need not count as this process's. */
+void g4_map_release(const void *data, size_t bytes);
+
 /* Reads a whole regular file of at most max_bytes; *data is malloc'ed, with a
  * NUL behind the last byte that *size does not count. */
 g4_status g4_file_read(const char *path, size_t max_bytes, uint8_t **data, size_t *size,

@@ -21,6 +21,7 @@ typedef struct g4_mat {
     int64_t rows, cols;   /* a linear layer: [outputs][inputs]; a vector: rows 1 */
     size_t row_bytes;
     const void *data;     /* NULL: no such tensor in this model */
+    const unsigned char *panels;   /* the same values as some kernels read them, or NULL */
 } g4_mat;
 
 static inline const void *g4_mat_row(const g4_mat *m, int64_t r)

@@ -60,7 +60,8 @@ static int64_t scratch_floats(const g4_config *c, const g4_engine_plan *p, const
     return max64(ops->linear_scratch(max_cols(c), p->rows), group * p->ctx);
 }
 
-static int buffers(g4_engine *e, const g4_config *c, const g4_engine_plan *p, buffer *b)
+static int buffers(g4_engine *e, const g4_config *c, const g4_engine_plan *p, const g4_ops *ops,
+                   buffer *b)
 {
     int n = 0;
     int64_t d = max64(c->hidden_size, c->backbone_hidden_size);
@@ -79,6 +80,8 @@ static int buffers(g4_engine *e, const g4_config *c, const g4_engine_plan *p, bu
         b[n++] = (buffer){ (void **)&e->sine[k], p->rows * (c->head_dim[k] / 2), sizeof(double) };
         b[n++] = (buffer){ (void **)&e->keys[k], p->rows, sizeof(g4_span) };
     }
+    if (p->panels)
+        b[n++] = (buffer){ (void **)&e->xq, ops->xq_bytes(p->rows, max_cols(c)), 1 };
     if (p->kv != G4_F32)
         b[n++] = (buffer){ (void **)&e->kv_scratch, 2 * p->ctx * widest(c, 0), sizeof(float) };
     assert(n <= MAX_BUFFERS);
@@ -90,7 +93,7 @@ uint64_t g4_engine_bytes(const g4_config *c, const g4_engine_plan *plan, const g
 {
     g4_engine none = { 0 };
     buffer b[MAX_BUFFERS];
-    int n = buffers(&none, c, plan, b);
+    int n = buffers(&none, c, plan, ops, b);
     uint64_t total = (uint64_t)scratch_floats(c, plan, ops) * sizeof(float) * (uint64_t)threads;
     for (int i = 0; i < n; i++) total += (uint64_t)b[i].count * b[i].size;
     return total;
@@ -111,7 +114,7 @@ static g4_status allocate(g4_engine *e, g4_err *err)
 {
     const g4_config *c = &e->model->config;
     buffer b[MAX_BUFFERS];
-    int n = buffers(e, c, &e->plan, b), threads = g4_par_threads(e->par);
+    int n = buffers(e, c, &e->plan, &e->ops, b), threads = g4_par_threads(e->par);
     for (int i = 0; i < n; i++) {
         *b[i].slot = g4_arena_alloc(&e->arena, (size_t)b[i].count, b[i].size);
         if (!*b[i].slot) return g4_nomem(err, "work buffers");
@@ -178,6 +181,35 @@ static void linear_piece(void *ctx, int64_t begin, int64_t end, int worker)
     j->e->ops.linear[j->args.w->dtype](&j->args, begin, end, j->e->scratch[worker]);
 }
 
+static void round_piece(void *ctx, int64_t begin, int64_t end, int worker)
+{
+    const linear_job *j = ctx;
+    g4_round_args a = { j->e->xq,       j->args.x,       j->args.ldx, j->args.tokens,
+                        j->args.w->cols, j->args.w->dtype };
+    (void)worker;
+    j->e->ops.round_x(&a, begin, end);
+}
+
+static void panel_piece(void *ctx, int64_t begin, int64_t end, int worker)
+{
+    const linear_job *j = ctx;
+    (void)worker;
+    j->e->ops.linear_panel[j->args.w->dtype](&j->args, begin, end);
+}
+
+static void linear_call(linear_job *j)
+{
+    g4_par *par = j->e->par;
+    const g4_mat *w = j->args.w;
+    if (!w->panels) {
+        g4_par_for(par, w->rows, LINEAR_GRAIN, linear_piece, j);
+        return;
+    }
+    j->args.xq = j->e->xq;
+    g4_par_for(par, j->e->ops.round_pieces(j->args.tokens), 1, round_piece, j);
+    g4_par_for(par, w->rows, LINEAR_GRAIN, panel_piece, j);
+}
+
 /* Tiles of plan.rows: kernels' scratch is planned for that many. */
 void g4_linear(g4_engine *e, float *y, const float *x, int64_t rows, const g4_mat *w)
 {
@@ -189,7 +221,7 @@ void g4_linear(g4_engine *e, float *y, const float *x, int64_t rows, const g4_ma
                            .ldx = w->cols,
                            .tokens = rows - t < e->plan.rows ? rows - t : e->plan.rows,
                            .w = w } };
-        g4_par_for(e->par, w->rows, LINEAR_GRAIN, linear_piece, &j);
+        linear_call(&j);
     }
 }
 

@@ -19,6 +19,7 @@ typedef struct g4_engine_plan {
     int64_t ctx;          /* most tokens in one session */
     int64_t back;         /* tokens a rewind may take back, where that is more than rows */
     g4_dtype kv;          /* F32, F16 or Q8_0 */
+    int panels;           /* the model's matrices lie in panels (g4_model_pack) */
     g4_mask mask;
 } g4_engine_plan;
 
@@ -40,6 +41,7 @@ typedef struct g4_engine {
     float *logits;                  /* [logit_rows][V] */
     double *cosine[2], *sine[2];    /* [rows][H/2] */
     g4_span *keys[2];               /* [rows] what each row sees, by layer kind */
+    unsigned char *xq;              /* x rounded to 8 bits, for matrices in panels; else NULL */
     float *kv_scratch;              /* unpacked cache rows; NULL for an F32 cache */
     float **scratch;                /* [threads] kernels' own */
     g4_arena arena;

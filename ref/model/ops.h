@@ -27,7 +27,16 @@ typedef struct g4_linear_args {
     const float *x;       /* [tokens][ldx], w->cols of them used */
     int64_t ldx, tokens;
     const g4_mat *w;      /* [rows][cols] */
+    const unsigned char *xq;   /* x rounded to 8 bits by round_x: for linear_panel alone */
 } g4_linear_args;
+
+/* x rounded to 8 bits in blocks of 32, in the order its kernels read it. */
+typedef struct g4_round_args {
+    unsigned char *xq;    /* [xq_bytes(tokens, cols)] */
+    const float *x;       /* [tokens][ldx], cols of them used */
+    int64_t ldx, tokens, cols;
+    g4_dtype dtype;       /* of the weights that it will be multiplied with */
+} g4_round_args;
 
 /* Query heads that share one key/value head, one query position:
  *   s[k]   = dot(q, key[k])                      k in [lo, hi)
@@ -50,6 +59,16 @@ typedef struct g4_ops {
     void (*linear[G4_DTYPE_COUNT])(const g4_linear_args *a, int64_t r0, int64_t r1,
                                    float *scratch);
     int64_t (*linear_scratch)(int64_t cols, int64_t tokens);
+    /* A faster form of some formats, with a law of its own (kernels_opt/panel.h); the
+     * reference has none: NULL.  panel_bytes: memory of w's panels, 0: w has no such
+     * form.  panel_pack writes panels of rows [r0, r1).  linear_panel multiplies
+     * w->panels with a->xq, which round_x made: pieces [p0, p1) of round_pieces. */
+    int64_t (*panel_bytes)(const g4_mat *w);
+    void (*panel_pack)(unsigned char *panels, const g4_mat *w, int64_t r0, int64_t r1);
+    int64_t (*xq_bytes)(int64_t tokens, int64_t cols);
+    int64_t (*round_pieces)(int64_t tokens);
+    void (*round_x)(const g4_round_args *a, int64_t p0, int64_t p1);
+    void (*linear_panel[G4_DTYPE_COUNT])(const g4_linear_args *a, int64_t r0, int64_t r1);
     /* The same sum in float64 lanes (each product is exact there), rounded once: for
      * the image and sound embedders, whose error every layer after them magnifies
      * [N36].  Scratch: cols floats. */

@@ -236,6 +236,7 @@ g4_status g4_model_open(g4_model **model, const char *dir, g4_err *err)
 void g4_model_close(g4_model *m)
 {
     if (!m) return;
+    free(m->panels);
     g4_store_close(m->store);
     g4_arena_free(&m->arena);
     free(m);

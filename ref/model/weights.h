@@ -7,9 +7,12 @@
 #ifndef G4_MODEL_WEIGHTS_H
 #define G4_MODEL_WEIGHTS_H
 
+#include "ref/base/par.h"
 #include "ref/dtype/mat.h"
 #include "ref/file/store.h"
 #include "ref/model/config.h"
+
+struct g4_ops;
 
 typedef struct g4_layer {
     int kind;                          /* G4_SLIDING or G4_FULL */
@@ -47,6 +50,7 @@ typedef struct g4_model {
     g4_store *store;
     g4_arena arena;
     const char *dir;
+    void *panels;                      /* what g4_model_pack wrote, or NULL */
 } g4_model;
 
 /* dir: a checkpoint folder.  Errors name the file, the tensor and both shapes. */
@@ -57,6 +61,12 @@ void g4_model_close(g4_model *m);
  * are not in memory: called one layer ahead, so that a model larger than the
  * memory streams through it in order. */
 void g4_model_prefetch(const g4_model *m, int64_t l);
+
+/* Writes every matrix that ops has a faster form of in that form (panels.c), into memory of
+ * its own, and lets go of the file's pages.  Before any engine is opened on the model. */
+g4_status g4_model_pack(g4_model *m, const struct g4_ops *ops, g4_par *par, g4_err *err);
+/* Bytes that it takes. */
+uint64_t g4_model_pack_bytes(const g4_model *m, const struct g4_ops *ops);
 
 /* Can this drafter draft for this backbone?  G4_EINPUT says what does not fit. */
 g4_status g4_model_check_pair(const g4_model *backbone, const g4_model *drafter, g4_err *err);

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Linear over panels with AVX-512 VNNI.  A zmm register holds 4 weights of each of the
+ * panel's 16 rows; one vpdpbusd multiplies them with 4 values of one token, broadcast.
+ * A tile is one panel by 16 tokens, or by 1 to 8: the block's weights are unpacked into eight
+ * registers once and used for all of them; 16 accumulators stay in registers.
+ *
+ * Unsigned weights (offset added) times signed x: the offset's part of the sum is where
+ * the sum starts (round_x put it beside the values), so it costs nothing. */
+#include "kernels_opt/c/round.h"
+#include "kernels_opt/kernels.h"
+#include <string.h>
+
+#include <immintrin.h>
+
+/* Bytes ahead of use that weights are called for: a tile of 8 tokens computes too long
+ * on a line for the hardware to look ahead by itself [N50]. */
+enum { AHEAD = 9216 };
+
+typedef struct block_regs {
+    __m512i w[8];           /* w[i]: weights 4i .. 4i + 3 of 16 rows, unsigned */
+    __m512 scale[2], minimum;
+} block_regs;
+
+typedef struct tile {
+    float *y;               /* [T][ldy] at the panel's first row */
+    int64_t ldy, blocks;
+    const unsigned char *panel, *x;
+    __mmask16 rows;         /* the last panel of a matrix may have fewer than 16 */
+} tile;
+
+G4_INLINE __m512i bytes_at(const unsigned char *p) { return _mm512_loadu_si512(p); }
+G4_INLINE __m512 halves_at(const unsigned char *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+
+/* 16 bytes as int32. */
+G4_INLINE __m512i widen(const unsigned char *p)
+{
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+G4_INLINE void nibbles(__m512i w[8], const unsigned char *p)
+{
+    const __m512i low = _mm512_set1_epi8(15);
+    for (int v = 0; v < 4; v++) {
+        __m512i n = bytes_at(p + 64 * v);
+        w[v] = _mm512_and_si512(n, low);
+        w[v + 4] = _mm512_and_si512(_mm512_srli_epi16(n, 4), low);
+    }
+}
+
+/* Levels + 128 by nibble. */
+G4_INLINE void levels(__m512i w[8])
+{
+    const __m512i table = _mm512_broadcast_i32x4(
+        _mm_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, (char)129, (char)141, (char)153, (char)166,
+                      (char)181, (char)197, (char)217, (char)241));
+    for (int i = 0; i < 8; i++) w[i] = _mm512_shuffle_epi8(table, w[i]);
+}
+
+G4_INLINE void scales6(block_regs *b, const unsigned char *record, int j)
+{
+    const __m512i four = _mm512_set1_epi32(15), two = _mm512_set1_epi32(0x30);
+    __m512i low = widen(record + 64 + 16 * j), high = widen(record + 192 + 16 * (j / 2));
+    if (j % 2) high = _mm512_srli_epi32(high, 4);
+    __m512i s = _mm512_or_si512(_mm512_and_si512(low, four),
+                                _mm512_and_si512(_mm512_slli_epi32(high, 4), two));
+    __m512i m = _mm512_or_si512(_mm512_srli_epi32(low, 4),
+                                _mm512_and_si512(_mm512_slli_epi32(high, 2), two));
+    b->scale[0] = _mm512_mul_ps(halves_at(record), _mm512_cvtepi32_ps(s));
+    b->minimum = _mm512_mul_ps(halves_at(record + 32), _mm512_cvtepi32_ps(m));
+}
+
+/* 0xf8 is a | (b & c). */
+#define OR_AND(a, b, c) _mm512_ternarylogic_epi32(a, b, c, 0xf8)
+
+G4_INLINE void fifth_bits(__m512i w[8], const unsigned char *p)
+{
+    const __m512i bit = _mm512_set1_epi8(16);
+    __m512i h = bytes_at(p);
+    for (int i = 0; i < 8; i++)
+        w[i] = OR_AND(w[i], i < 4 ? _mm512_slli_epi16(h, 4 - i) : _mm512_srli_epi16(h, i - 4), bit);
+}
+
+G4_INLINE void top_bits(__m512i w[8], const unsigned char *p)
+{
+    const __m512i bits = _mm512_set1_epi8(0x30);
+    for (int i = 0; i < 8; i++) {
+        __m512i h = bytes_at(p + 64 * (i / 4));
+        int up = 4 - 2 * (i % 4);
+        w[i] = OR_AND(w[i], up > 0 ? _mm512_slli_epi16(h, up) : _mm512_srli_epi16(h, -up), bits);
+    }
+}
+
+G4_INLINE void scale_iq4_xs(block_regs *b, const unsigned char *record, int j)
+{
+    __m512i low = widen(record + 64 + 16 * (j / 2));
+    __m512i high = _mm512_cvtepu16_epi32(
+        _mm256_loadu_si256((const __m256i *)(const void *)(record + 32)));
+    if (j % 2) low = _mm512_srli_epi32(low, 4);
+    low = _mm512_and_si512(low, _mm512_set1_epi32(15));
+    high = _mm512_and_si512(_mm512_srli_epi32(high, 2 * j), _mm512_set1_epi32(3));
+    __m512i s = _mm512_or_si512(low, _mm512_slli_epi32(high, 4));
+    s = _mm512_sub_epi32(s, _mm512_set1_epi32(32));
+    b->scale[0] = _mm512_mul_ps(halves_at(record), _mm512_cvtepi32_ps(s));
+}
+
+/* Block j of a record. */
+G4_INLINE void unpack(block_regs *b, const unsigned char *record, int j, g4_dtype type)
+{
+    switch (type) {
+    case G4_Q8_0:
+        b->scale[0] = halves_at(record + 32 * j);
+        for (int i = 0; i < 8; i++) b->w[i] = bytes_at(record + 64 + 512 * j + 64 * i);
+        break;
+    case G4_Q4_0:
+    case G4_IQ4_NL:
+        b->scale[0] = halves_at(record + 32 * j);
+        nibbles(b->w, record + 64 + 256 * j);
+        if (type == G4_IQ4_NL) levels(b->w);
+        break;
+    case G4_IQ4_XS:
+        scale_iq4_xs(b, record, j);
+        nibbles(b->w, record + 128 + 256 * j);
+        levels(b->w);
+        break;
+    case G4_Q6_K:
+        for (int h = 0; h < 2; h++) {
+            const unsigned char *s = record + 64 + 32 * j + 16 * h;
+            __m128i scale = _mm_loadu_si128((const __m128i *)(const void *)s);
+            b->scale[h] = _mm512_mul_ps(halves_at(record),
+                                        _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(scale)));
+        }
+        nibbles(b->w, record + 320 + 384 * j);
+        top_bits(b->w, record + 320 + 384 * j + 256);
+        break;
+    default:   /* Q4_K, Q5_K */
+        scales6(b, record, j);
+        nibbles(b->w, record + 256 + (type == G4_Q5_K ? 320 : 256) * j);
+        if (type == G4_Q5_K) fifth_bits(b->w, record + 256 + 320 * j + 256);
+    }
+}
+
+/* -sum q of one half, as round_x left it, times 32. */
+G4_INLINE __m512i half_start(const unsigned char *correction, int h)
+{
+    int32_t both;
+    memcpy(&both, correction, 4);
+    __m512i v = _mm512_set1_epi32(both);
+    return h ? _mm512_slli_epi32(_mm512_srai_epi32(v, 16), 5)
+             : _mm512_srai_epi32(_mm512_slli_epi32(v, 16), 11);
+}
+
+G4_INLINE __m512i dot(__m512i sum, __m512i w, const unsigned char *q)
+{
+    int32_t four;
+    memcpy(&four, q, 4);
+    return _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(four));
+}
+
+G4_INLINE float float_at(const unsigned char *p)
+{
+    float f;
+    memcpy(&f, p, 4);
+    return f;
+}
+
+/* One block of the panel times the same block of T tokens. */
+G4_INLINE void block_tile(__m512 *acc, const block_regs *b, const unsigned char *x, int T,
+                          g4_dtype type)
+{
+    const unsigned char *d = x + G4_PANEL_BLOCK * T, *correction = d + 4 * T;
+G4_UNROLL
+    for (int t = 0; t < T; t++) {
+        const unsigned char *q = x + G4_PANEL_BLOCK * t;
+        __m512 dt = _mm512_set1_ps(float_at(d + 4 * t));
+        int32_t start;
+        memcpy(&start, correction + 4 * t, 4);
+        if (type == G4_Q6_K) {
+            for (int h = 0; h < 2; h++) {
+                __m512i sum = half_start(correction + 4 * t, h);
+                for (int i = 4 * h; i < 4 * h + 4; i++) sum = dot(sum, b->w[i], q + 4 * i);
+                acc[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_mul_ps(b->scale[h], dt),
+                                         acc[t]);
+            }
+            continue;
+        }
+        int minima = type == G4_Q4_K || type == G4_Q5_K;
+        __m512i sum = minima ? _mm512_setzero_si512() : _mm512_set1_epi32(start);
+        for (int i = 0; i < 8; i++) sum = dot(sum, b->w[i], q + 4 * i);
+        acc[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_mul_ps(b->scale[0], dt), acc[t]);
+        if (minima)
+            acc[t] = _mm512_fnmadd_ps(b->minimum, _mm512_set1_ps(float_at(correction + 4 * t)),
+                                      acc[t]);
+    }
+}
+
+/* T and type are constants wherever this is used. */
+G4_INLINE void tile_run(const tile *a, int T, g4_dtype type)
+{
+    const g4_panel_format f = g4_panel_format_get(type);
+    const unsigned char *record = a->panel, *x = a->x;
+    __m512 acc[G4_XQ_TOKENS];
+    block_regs b;
+G4_UNROLL
+    for (int t = 0; t < T; t++) acc[t] = _mm512_setzero_ps();
+    int64_t at = 0;
+    for (; at + f.blocks <= a->blocks; at += f.blocks, record += f.record) {
+        for (int k = 0; k < f.record; k += 64)
+            _mm_prefetch((const char *)record + AHEAD + k, _MM_HINT_T0);
+        for (int j = 0; j < f.blocks; j++, x += T * G4_XQ_BYTES) {
+            unpack(&b, record, j, type);
+            block_tile(acc, &b, x, T, type);
+        }
+    }
+    if (at < a->blocks) {
+        unpack(&b, record, 0, type);
+        block_tile(acc, &b, x, T, type);
+    }
+G4_UNROLL
+    for (int t = 0; t < T; t++) _mm512_mask_storeu_ps(a->y + t * a->ldy, a->rows, acc[t]);
+}
+
+G4_INLINE void tile_any(const tile *a, int64_t T, g4_dtype type)
+{
+    switch (T) {
+    case 1: tile_run(a, 1, type); break;
+    case 2: tile_run(a, 2, type); break;
+    case 3: tile_run(a, 3, type); break;
+    case 4: tile_run(a, 4, type); break;
+    case 5: tile_run(a, 5, type); break;
+    case 6: tile_run(a, 6, type); break;
+    case 7: tile_run(a, 7, type); break;
+    case 8: tile_run(a, 8, type); break;
+    default: tile_run(a, 16, type);
+    }
+}
+
+/* All tokens of a tile before the next: the panels of a piece stay in the level-2 cache. */
+G4_INLINE void linear(const g4_linear_args *a, int64_t r0, int64_t r1, g4_dtype type)
+{
+    const g4_panel_format f = g4_panel_format_get(type);
+    int64_t size = g4_panel_size(&f, a->w->cols), blocks = a->w->cols / G4_PANEL_BLOCK;
+    for (int64_t i = 0; i < g4_xq_tiles(a->tokens); i++) {
+        int64_t t0 = g4_xq_begin(a->tokens, i), T = g4_xq_begin(a->tokens, i + 1) - t0;
+        for (int64_t r = r0; r < r1; r += G4_PANEL_ROWS) {
+            int64_t rows = g4_min(r1 - r, G4_PANEL_ROWS);
+            tile one = { a->y + t0 * a->ldy + r, a->ldy, blocks,
+                         a->w->panels + r / G4_PANEL_ROWS * size,
+                         a->xq + t0 * blocks * G4_XQ_BYTES, (__mmask16)((1u << rows) - 1) };
+            tile_any(&one, T, type);
+        }
+    }
+}
+
+void g4_linear_panel_q4_0_vnni(const g4_linear_args *a, int64_t r0, int64_t r1)
+{
+    linear(a, r0, r1, G4_Q4_0);
+}
+
+void g4_linear_panel_q8_0_vnni(const g4_linear_args *a, int64_t r0, int64_t r1)
+{
+    linear(a, r0, r1, G4_Q8_0);
+}
+
+void g4_linear_panel_q4_k_vnni(const g4_linear_args *a, int64_t r0, int64_t r1)
+{
+    linear(a, r0, r1, G4_Q4_K);
+}
+
+void g4_linear_panel_q5_k_vnni(const g4_linear_args *a, int64_t r0, int64_t r1)
+{
+    linear(a, r0, r1, G4_Q5_K);
+}
+
+void g4_linear_panel_q6_k_vnni(const g4_linear_args *a, int64_t r0, int64_t r1)
+{
+    linear(a, r0, r1, G4_Q6_K);
+}
+
+void g4_linear_panel_iq4_nl_vnni(const g4_linear_args *a, int64_t r0, int64_t r1)
+{
+    linear(a, r0, r1, G4_IQ4_NL);
+}
+
+void g4_linear_panel_iq4_xs_vnni(const g4_linear_args *a, int64_t r0, int64_t r1)
+{
+    linear(a, r0, r1, G4_IQ4_XS);
+}
+
+void g4_round_x_f32_vnni(const g4_round_args *a, int64_t p0, int64_t p1)
+{
+    round_tiles(a, p0, p1);
+}
