@@ -124,7 +124,7 @@ g4_status g4_file_read(const char *path, size_t max_bytes, uint8_t **data, size_
 int g4_path_kind(const char *path)
 {
     struct stat st;
-    if (stat(path, &st) != 0) return errno == ENOENT || errno == ENOTDIR ? 0 : 3;
+    if (stat(path, &st) != 0) return errno == ENOENT || errno == ENOTDIR ? 0 : 4;
     return S_ISREG(st.st_mode) ? 1 : S_ISDIR(st.st_mode) ? 2 : 3;
 }
 

@@ -34,8 +34,8 @@ void g4_map_release(const void *data, size_t bytes);
 g4_status g4_file_read(const char *path, size_t max_bytes, uint8_t **data, size_t *size,
                        g4_err *err);
 
-/* 0 nothing, 1 regular file, 2 folder, 3 something else, or it cannot be told (an error
- * of the disk must not look like an optional file's absence: opening it will say). */
+/* 0 nothing, 1 regular file, 2 folder, 3 something else, 4 it cannot be told (an error of
+ * the disk must not look like an optional file's absence: opening it will say). */
 int g4_path_kind(const char *path);
 
 /* Output under a temporary name beside the target.  Every write is checked;

@@ -401,7 +401,8 @@ g4_status g4_config_load(g4_config *c, const char *dir, g4_arena *arena, g4_err 
     if (kind == 1)
         return g4_fail(err, G4_EINPUT, "%s: a file, expected a model folder (GGUF files are not "
                        "read yet)", dir);
-    if (kind == 0) return g4_fail(err, G4_EINPUT, "%s: no such model folder", dir);
+    if (kind == 0 || kind == 3)
+        return g4_fail(err, G4_EINPUT, "%s: no such model folder", dir);
     if (kind != 2) return g4_fail(err, G4_EIO, "%s: cannot be looked at as a folder", dir);
     char *path = g4_arena_printf(arena, "%s/config.json", dir);
     if (!path) return g4_nomem(err, dir);
