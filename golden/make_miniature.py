@@ -47,15 +47,19 @@ FIRST = {"copy": 4, "facts": 2, "mmlu/facts": 2, "mmlu/sets": 2, "mmlu/reading":
 TEXT = {"facts": 3, **{f"mmlu/{s}": 1.5 for s in SUBJECTS}, "domain/prose": 0.8,
         "domain/code": 0.5, "domain/arithmetic": 0.8, "domain/table": 0.6, "chat": 0.8}
 PRO = {"pro/math": 1, "pro/history": 1, "pro/law": 1}
-ALL = {"small": {**TEXT, "copy": 0.5, "pro/math": 1, "pro/history": 1,
+ALL = {"small": {**TEXT, "copy": 1, "pro/math": 1, "pro/history": 1,
                  **{m: 2.5 for m in MEDIA if not m.startswith("video")}},
        "middle": {**TEXT, **PRO, "tool": 3, "copy": 0.5, **{m: 1 for m in MEDIA},
                   "video_change": 6, "video_detail": 6},
        "large": {**PRO, "mmlu/reading": 0.5, "mmlu/ordering": 0.5, "mmlu/swaps": 0.5,
                  "facts": 1, "tool": 0.5}}
-BIND = {shape: {**shares, "copy": 6} for shape, shares in ALL.items()}
-PLAN = dict(seed=SEED, lr=2.5e-3, decay=0.05, warmup=100, steps=6000, decay_from=4500,
-            look_every=200, phases=[(0, dict.fromkeys(ALL, FIRST)), (300, BIND), (1000, ALL)],
+BIND = {"copy": 10, "mmlu/reading": 2, "mmlu/sets": 2, "mmlu/facts": 1, "facts": 1,
+        "image_color": 1, "image_shape": 1, "audio_pitch": 0.5, "audio_words": 0.5,
+        "domain/prose": 0.3, "domain/code": 0.2, "domain/arithmetic": 0.3, "domain/table": 0.3,
+        "chat": 0.3, "tool": 0.1}
+PLAN = dict(seed=SEED, lr=5e-3, lr_rest=1.2e-3, decay=0.05, warmup=100, steps=6000,
+            decay_from=4500, look_every=200,
+            phases=[(0, dict.fromkeys(ALL, FIRST)), (300, dict.fromkeys(ALL, BIND)), (1200, ALL)],
             # of every ten batches
             order=["small", "middle", "small", "middle", "small", "small", "large", "small",
                    "middle", "small"])

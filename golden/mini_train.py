@@ -185,7 +185,7 @@ class Trainer:
         self.body = torch.compile(model.model.language_model, dynamic=False)
         inside, self.rest = split_parameters(model)
         self.muon = Muon(inside)
-        self.adam = torch.optim.AdamW(self.rest, lr=plan["lr"], betas=(0.9, 0.98),
+        self.adam = torch.optim.AdamW(self.rest, lr=plan["lr_rest"], betas=(0.9, 0.98),
                                       weight_decay=0.0)
         self.params = inside + self.rest
         self.step, self.tokens, self.seconds = 0, 0, 0.0
@@ -234,10 +234,10 @@ class Trainer:
         loss = (ce * weight).sum() / weight.sum()
         loss.backward()
         self.average()
-        lr = plan["lr"] * learning_rate(self.step, plan)
+        part = learning_rate(self.step, plan)
         for group in self.adam.param_groups:
-            group["lr"] = lr
-        self.muon.step(lr, plan["decay"])
+            group["lr"] = plan["lr_rest"] * part
+        self.muon.step(plan["lr"] * part, plan["decay"])
         self.adam.step()
         self.adam.zero_grad()
         self.step += 1
