@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The block formats of ref/dtype: where each bit of a block lies, by blocks small
- * enough for the head; and the digests of what pseudo-random blocks unpack to, which
- * were equal to the gguf package's (golden/check_formats.py) and are the same on
- * every machine. */
+ * enough for the head; digests of what pseudo-random blocks unpack to, which were
+ * equal to the gguf package's (golden/check_formats.py), and of what rows pack to, the
+ * same on every machine; what packing may lose. */
 #include "ref/base/half.h"
 #include "ref/base/rng.h"
 #include "ref/base/sha256.h"
@@ -137,6 +137,167 @@ START_TEST(unpack_digest)
 }
 END_TEST
 
+/* ---- packing ---- */
+
+enum { COUNT = 3 * 256, ROWS = 40 };
+
+/* Row r of some kind: bell-shaped, with outliers, sparse, far from 0, tiny. */
+static void make_row(float x[COUNT], float weight[COUNT], int r)
+{
+    for (int i = 0; i < COUNT; i++) {
+        uint64_t at = (uint64_t)(r * COUNT + i);
+        double sum = 0;
+        for (uint64_t k = 0; k < 4; k++) sum += g4_rng_unit(12, k, at) - 0.5;
+        double chance = g4_rng_unit(13, 0, at);
+        switch (r % 5) {
+        case 1: sum *= chance < 0.02 ? 40 : 1; break;
+        case 2: sum = chance < 0.1 ? sum : 0; break;
+        case 3: sum += r & 1 ? 3 : -3; break;
+        case 4: sum *= 1e-6; break;
+        }
+        x[i] = (float)(sum * 0.04);
+        weight[i] = (float)(g4_rng_unit(14, 0, at) < 0.2 ? 0 : g4_rng_unit(14, 1, at));
+    }
+}
+
+static double error(const float *x, const float *y, const float *weight, int from, int n)
+{
+    double sum = 0;
+    for (int i = from; i < from + n; i++) {
+        double e = (double)x[i] - (double)y[i];
+        sum += e * e * (weight ? (double)weight[i] : 1);
+    }
+    return sum;
+}
+
+/* The bytes are the same on every machine: no libm, no fused or reordered sums. */
+START_TEST(pack_digest)
+{
+    g4_sha256 s;
+    static float x[COUNT], weight[COUNT];
+    static uint8_t packed[4 * COUNT];
+    const g4_dtype_info *t = g4_dtype_get((g4_dtype)_i);
+    if (!t->pack) return;   /* only read: unpack_digest has it */
+    g4_sha256_begin(&s);
+    for (int r = 0; r < 2 * ROWS; r++) {
+        make_row(x, weight, r / 2);
+        t->pack(packed, x, r % 2 ? weight : NULL, COUNT);
+        g4_sha256_add(&s, packed, g4_dtype_row_bytes((g4_dtype)_i, COUNT));
+    }
+    expect_digest(&s, "pack", t->name);
+}
+END_TEST
+
+/* Plain rounding to `steps` even steps between a block's ends (0 among them where there is
+ * no offset) is off by half a step at most: no search may do worse than the sum of
+ * that, but for the f16 scale (2^-11 of a value) and, in a super-block, scales of
+ * 1 / most of the largest (half of one on every value's level). */
+static const struct {
+    g4_dtype type;
+    int len, offset;
+    double steps, most;   /* most 0: the scale is the block's own */
+} bound[] = {
+    { G4_Q4_0, 32, 0, 14, 0 },  { G4_Q4_1, 32, 1, 15, 0 }, { G4_Q5_0, 32, 0, 30, 0 },
+    { G4_Q5_1, 32, 1, 31, 0 },  { G4_Q3_K, 16, 0, 6, 31 }, { G4_Q6_K, 16, 0, 62, 127 },
+    { G4_Q2_K, 16, 1, 3, 15 },  { G4_Q4_K, 32, 1, 15, 63 }, { G4_Q5_K, 32, 1, 31, 63 },
+    { G4_IQ4_NL, 32, 0, 10, 0 }, { G4_IQ4_XS, 32, 0, 10, 31 },   /* the widest gap is 24 of 240 */
+};
+
+static void ends(const float *x, int from, int n, int offset, double *low, double *high)
+{
+    *low = *high = offset ? (double)x[from] : 0;
+    for (int i = from; i < from + n; i++) {
+        *low = fmin(*low, (double)x[i]);
+        *high = fmax(*high, (double)x[i]);
+    }
+    if (!offset) *low = -(*high = fmax(-*low, *high));
+}
+
+START_TEST(error_within_steps)
+{
+    static float x[COUNT], y[COUNT], weight[COUNT];
+    static uint8_t packed[4 * COUNT];
+    const g4_dtype_info *t = g4_dtype_get(bound[_i].type);
+    int len = bound[_i].len, super = (int)t->block;
+    for (int r = 0; r < 2 * ROWS; r++) {
+        make_row(x, weight, r / 2);
+        const float *w = r % 2 ? weight : NULL;
+        t->pack(packed, x, w, COUNT);
+        t->unpack(y, packed, COUNT);
+        for (int from = 0; from < COUNT; from += super) {
+            double sum = 0, low, high, wide = 0;
+            for (int at = from; at < from + super; at += len) {
+                /* K formats: offsets are not above 0 */
+                ends(x, at, len, bound[_i].offset, &low, &high);
+                if (bound[_i].most > 0 && low > 0) low = 0;
+                wide = fmax(wide, fmax(high - low, fmax(fabs(low), fabs(high))));
+            }
+            for (int at = from; at < from + super; at += len) {
+                ends(x, at, len, bound[_i].offset, &low, &high);
+                if (bound[_i].most > 0 && low > 0) low = 0;
+                double far = fmax(fabs(low), fabs(high));
+                double each = (high - low) / bound[_i].steps / 2 + far * 0x1p-10 + 31 * 0x1p-24;
+                if (bound[_i].most > 0) each += 2 * wide / bound[_i].most / 2;
+                for (int i = at; i < at + len; i++) sum += each * each * (w ? (double)w[i] : 1);
+            }
+            double have = error(x, y, w, from, super);
+            ck_assert_msg(have <= sum, "%s row %d at %d: %g over %g", t->name, r, from, have, sum);
+        }
+    }
+}
+END_TEST
+
+/* What was packed packs to the same values again: they are held without error. */
+START_TEST(packs_again_to_itself)
+{
+    static const g4_dtype own_scale[] = { G4_Q4_0, G4_Q4_1, G4_Q5_0, G4_Q5_1, G4_IQ4_NL };
+    static float x[COUNT], y[COUNT], z[COUNT], weight[COUNT];
+    static uint8_t packed[4 * COUNT];
+    const g4_dtype_info *t = g4_dtype_get(own_scale[_i]);
+    for (int r = 0; r < 2 * ROWS; r++) {
+        make_row(x, weight, r / 2);
+        t->pack(packed, x, r % 2 ? weight : NULL, COUNT);
+        t->unpack(y, packed, COUNT);
+        t->pack(packed, y, r % 2 ? weight : NULL, COUNT);
+        t->unpack(z, packed, COUNT);
+        for (int i = 0; i < COUNT; i++)
+            ck_assert_msg(y[i] == z[i], "%s row %d: value %d was %a, is %a", t->name, r, i,
+                          (double)y[i], (double)z[i]);
+    }
+}
+END_TEST
+
+/* A NaN, an infinity, or a value too large makes its block not finite, and no other. */
+START_TEST(what_cannot_be_packed)
+{
+    static const float wild[] = { INFINITY, -INFINITY, NAN, 3e38f, -3e38f };
+    static float x[COUNT], y[COUNT], weight[COUNT];
+    static uint8_t packed[4 * COUNT];
+    const g4_dtype_info *t = g4_dtype_get(bound[_i].type);
+    for (int k = 0; k < 5; k++)
+        for (int at = 0; at < COUNT; at += 37) {
+            make_row(x, weight, k);
+            x[at] = wild[k];
+            t->pack(packed, x, at % 2 ? weight : NULL, COUNT);
+            t->unpack(y, packed, COUNT);
+            for (int i = 0; i < COUNT; i++)
+                ck_assert_int_eq(isfinite(y[i]) != 0, i / t->block != at / t->block);
+        }
+    memset(x, 0, sizeof x);
+    x[1] = -0.0f;
+    x[2] = 0x1p-149f;
+    t->pack(packed, x, NULL, COUNT);
+    t->unpack(y, packed, COUNT);
+    for (int i = 0; i < COUNT; i++) ck_assert(y[i] == 0.0f);
+    memset(weight, 0, sizeof weight);   /* weights that say nothing: as without */
+    make_row(x, y, 0);
+    static uint8_t plain[4 * COUNT];
+    t->pack(plain, x, NULL, COUNT);
+    t->pack(packed, x, weight, COUNT);
+    ck_assert_mem_eq(plain, packed, g4_dtype_row_bytes(bound[_i].type, COUNT));
+}
+END_TEST
+
 Suite *check_formats(void)
 {
     Suite *s = suite_create("formats");
@@ -144,6 +305,10 @@ Suite *check_formats(void)
     tcase_set_tags(t, "unit");
     tcase_add_loop_test(t, blocks_by_hand, 0, (int)(sizeof by_hand / sizeof *by_hand));
     tcase_add_loop_test(t, unpack_digest, 0, G4_DTYPE_COUNT);
+    tcase_add_loop_test(t, pack_digest, 0, G4_DTYPE_COUNT);
+    tcase_add_loop_test(t, error_within_steps, 0, (int)(sizeof bound / sizeof *bound));
+    tcase_add_loop_test(t, packs_again_to_itself, 0, 5);
+    tcase_add_loop_test(t, what_cannot_be_packed, 0, (int)(sizeof bound / sizeof *bound));
     suite_add_tcase(s, t);
     return s;
 }

@@ -8,4 +8,12 @@ static const float g4_iq4_level[16] = {
     -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
 };
 
+/* The number of a level by its value. */
+static inline unsigned g4_iq4_index(float value)
+{
+    unsigned k = 0;
+    while (k < 15 && g4_iq4_level[k] < value) k++;
+    return k;
+}
+
 #endif

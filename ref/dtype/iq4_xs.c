@@ -6,7 +6,7 @@
  *
  * Sub-block j: high bits of s at bit 2j of the u16, low bits in byte j / 2 (even j: low
  * nibble); q in 16 bytes of its own as iq4_nl's. */
-#include "ref/dtype/block.h"
+#include "ref/dtype/fit_super.h"
 #include "ref/dtype/iq4.h"
 
 typedef struct block {
@@ -29,6 +29,25 @@ void g4_unpack_iq4_xs(float *y, const void *packed, int64_t n)
                 y[32 * j + i] = scale * g4_iq4_level[q[i] & 15];
                 y[32 * j + 16 + i] = scale * g4_iq4_level[q[i] >> 4];
             }
+        }
+    }
+}
+
+void g4_pack_iq4_xs(void *packed, const float *x, const float *weight, int64_t n)
+{
+    block *b = packed;
+    for (int64_t at = 0; at < n; at += G4_SUPER, b++) {
+        g4_super s;
+        g4_fit_super(x + at, weight ? weight + at : NULL, 32, (g4_levels){ -127, 113, 1 }, -32, 31, &s);
+        memset(b, 0, sizeof *b);
+        memcpy(b->d, s.d, 2);
+        for (int j = 0; j < 8; j++) {
+            int scale = s.scale[j] + 32;
+            b->low[j / 2] |= (uint8_t)((scale & 15) << j % 2 * 4);
+            b->high[j / 4] |= (uint8_t)(scale >> 4 << j % 4 * 2);
+            const float *q = s.q + 32 * j;
+            for (int i = 0; i < 16; i++)
+                b->q[16 * j + i] = (uint8_t)(g4_iq4_index(q[i]) | g4_iq4_index(q[i + 16]) << 4);
         }
     }
 }

@@ -7,7 +7,7 @@
  * 110 bytes, 3.4375 bits a value.  Bit 2 of value i: bit i / 32 of byte i % 32.  Bits 0
  * and 1: as q2_k's.  Scales: the low four bits of s[j] in byte j % 8 (j < 8: low nibble),
  * the high two in byte 8 + j % 4, bits 2 (j / 4). */
-#include "ref/dtype/block.h"
+#include "ref/dtype/fit_super.h"
 
 typedef struct block {
     uint8_t high[32];
@@ -29,6 +29,28 @@ void g4_unpack_q3_k(float *y, const void *packed, int64_t n)
             for (int i = 0; i < 16; i++) {
                 int q = (low[i] >> j % 8 / 2 * 2 & 3) | (high[i] >> j / 2 & 1) << 2;
                 y[16 * j + i] = scale * (float)(q - 4);
+            }
+        }
+    }
+}
+
+void g4_pack_q3_k(void *packed, const float *x, const float *weight, int64_t n)
+{
+    block *b = packed;
+    for (int64_t at = 0; at < n; at += G4_SUPER, b++) {
+        g4_super s;
+        g4_fit_super(x + at, weight ? weight + at : NULL, 16, (g4_levels){ -4, 3, 0 }, -32, 31, &s);
+        memset(b, 0, sizeof *b);
+        memcpy(b->d, s.d, 2);
+        for (int j = 0; j < 16; j++) {
+            int scale = s.scale[j] + 32;
+            b->scale[j % 8] |= (uint8_t)((scale & 15) << j / 8 * 4);
+            b->scale[8 + j % 4] |= (uint8_t)(scale >> 4 << j / 4 * 2);
+            uint8_t *low = b->low + j / 8 * 32 + j % 2 * 16, *high = b->high + j % 2 * 16;
+            for (int i = 0; i < 16; i++) {
+                int q = (int)s.q[16 * j + i] + 4;
+                low[i] |= (uint8_t)((q & 3) << j % 8 / 2 * 2);
+                high[i] |= (uint8_t)(q >> 2 << j / 2);
             }
         }
     }

@@ -4,7 +4,7 @@
  * values do not lie around 0, half a bit a value dearer.
  *
  *   | d f16 | m f16 | q[0] + 16 q[16] | .. | q[15] + 16 q[31] |     20 bytes, 5 bits a value */
-#include "ref/dtype/block.h"
+#include "ref/dtype/fit_block.h"
 
 typedef struct block {
     uint8_t d[2], m[2];
@@ -21,5 +21,15 @@ void g4_unpack_q4_1(float *y, const void *packed, int64_t n)
             y[i] = d * (float)(b->q[i] & 15) + m;
             y[i + 16] = d * (float)(b->q[i] >> 4) + m;
         }
+    }
+}
+
+void g4_pack_q4_1(void *packed, const float *x, const float *weight, int64_t n)
+{
+    block *b = packed;
+    for (int64_t at = 0; at < n; at += 32, b++) {
+        float q[32];
+        g4_fit_block_line(x + at, weight ? weight + at : NULL, 15, b->d, b->m, q);
+        for (int i = 0; i < 16; i++) b->q[i] = (uint8_t)((int)q[i] | (int)q[i + 16] << 4);
     }
 }

@@ -6,7 +6,7 @@
  *
  * q: sub-blocks 2k and 2k + 1 share 32 bytes, low and high nibbles.  As dear as q4_0;
  * an offset for every 32 values and a scale in 1/63 of the largest make it better. */
-#include "ref/dtype/block.h"
+#include "ref/dtype/fit_super.h"
 #include "ref/dtype/scale6.h"
 
 typedef struct block {
@@ -28,6 +28,23 @@ void g4_unpack_q4_k(float *y, const void *packed, int64_t n)
             const uint8_t *q = b->q + j / 2 * 32;
             for (int i = 0; i < 32; i++)
                 y[32 * j + i] = scale * (float)(q[i] >> j % 2 * 4 & 15) - min;
+        }
+    }
+}
+
+void g4_pack_q4_k(void *packed, const float *x, const float *weight, int64_t n)
+{
+    block *b = packed;
+    for (int64_t at = 0; at < n; at += G4_SUPER, b++) {
+        g4_super s;
+        g4_fit_super_line(x + at, weight ? weight + at : NULL, 32, 15, 63, &s);
+        memset(b, 0, sizeof *b);
+        memcpy(b->d, s.d, 2);
+        memcpy(b->dmin, s.dmin, 2);
+        for (int j = 0; j < 8; j++) {
+            uint8_t *q = b->q + j / 2 * 32;
+            g4_scale6_put(b->scale, j, s.scale[j], s.min[j]);
+            for (int i = 0; i < 32; i++) q[i] |= (uint8_t)((int)s.q[32 * j + i] << j % 2 * 4);
         }
     }
 }

@@ -6,7 +6,7 @@
  *
  * 176 bytes, 5.5 bits a value.  Bits 0..3 lie as in q4_k; bit 4 of value i of
  * sub-block j is bit j of byte i. */
-#include "ref/dtype/block.h"
+#include "ref/dtype/fit_super.h"
 #include "ref/dtype/scale6.h"
 
 typedef struct block {
@@ -30,6 +30,27 @@ void g4_unpack_q5_k(float *y, const void *packed, int64_t n)
             for (int i = 0; i < 32; i++) {
                 int q = (low[i] >> j % 2 * 4 & 15) | (b->high[i] >> j & 1) << 4;
                 y[32 * j + i] = scale * (float)q - min;
+            }
+        }
+    }
+}
+
+void g4_pack_q5_k(void *packed, const float *x, const float *weight, int64_t n)
+{
+    block *b = packed;
+    for (int64_t at = 0; at < n; at += G4_SUPER, b++) {
+        g4_super s;
+        g4_fit_super_line(x + at, weight ? weight + at : NULL, 32, 31, 63, &s);
+        memset(b, 0, sizeof *b);
+        memcpy(b->d, s.d, 2);
+        memcpy(b->dmin, s.dmin, 2);
+        for (int j = 0; j < 8; j++) {
+            uint8_t *low = b->low + j / 2 * 32;
+            g4_scale6_put(b->scale, j, s.scale[j], s.min[j]);
+            for (int i = 0; i < 32; i++) {
+                int q = (int)s.q[32 * j + i];
+                low[i] |= (uint8_t)((q & 15) << j % 2 * 4);
+                b->high[i] |= (uint8_t)(q >> 4 << j);
             }
         }
     }

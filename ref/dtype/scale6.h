@@ -16,4 +16,13 @@ static inline void g4_scale6_get(const uint8_t p[12], int j, int *s, int *m)
     *m = j < 4 ? p[4 + low] & 63 : p[8 + low] >> 4 | p[4 + low] >> 6 << 4;
 }
 
+/* Into 12 bytes that were 0. */
+static inline void g4_scale6_put(uint8_t p[12], int j, int s, int m)
+{
+    int low = j % 4;
+    p[low] |= (uint8_t)(j < 4 ? s : s >> 4 << 6);
+    p[4 + low] |= (uint8_t)(j < 4 ? m : m >> 4 << 6);
+    if (j >= 4) p[8 + low] |= (uint8_t)((s & 15) | (m & 15) << 4);
+}
+
 #endif
