@@ -87,8 +87,8 @@ static inline int64_t g4_xq_tiles(int64_t tokens)
 static inline int64_t g4_xq_begin(int64_t tokens, int64_t tile)
 {
     int64_t whole = tokens / G4_XQ_TOKENS;
-    int64_t at = g4_min(tile, whole) * G4_XQ_TOKENS + (tile > whole ? (tile - whole) * G4_XQ_FEW : 0);
-    return g4_min(at, tokens);
+    int64_t few = tile > whole ? tile - whole : 0;
+    return g4_min((tile - few) * G4_XQ_TOKENS + few * G4_XQ_FEW, tokens);
 }
 
 /* Plain C, for all formats that have panels; also where the ISA has no kernel. */

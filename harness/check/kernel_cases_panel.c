@@ -12,7 +12,8 @@
 
 /* In blocks of the format; of 32 columns or of 256. */
 static const int64_t all_blocks[] = { 1, 2, 3, 15 };
-static const int64_t all_tokens[] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 35 };
+static const int64_t all_tokens[] = { 1,  2,  3,  4,  5,  6,  7,  8,  9,
+                                      10, 11, 12, 13, 14, 15, 16, 17, 35 };
 static const int64_t all_rows[] = { 1, 16, 35 };
 
 enum {

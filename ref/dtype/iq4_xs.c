@@ -38,7 +38,8 @@ void g4_pack_iq4_xs(void *packed, const float *x, const float *weight, int64_t n
     block *b = packed;
     for (int64_t at = 0; at < n; at += G4_SUPER, b++) {
         g4_super s;
-        g4_fit_super(x + at, weight ? weight + at : NULL, 32, (g4_levels){ -127, 113, 1 }, -32, 31, &s);
+        g4_fit_super(x + at, weight ? weight + at : NULL, 32, (g4_levels){ -127, 113, 1 }, -32,
+                     31, &s);
         memset(b, 0, sizeof *b);
         memcpy(b->d, s.d, 2);
         for (int j = 0; j < 8; j++) {
