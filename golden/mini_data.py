@@ -3,6 +3,7 @@
 
 Every batch of a shape has the same size, so the model is compiled once for it; the samples of a row
 do not see each other, and each counts its positions from zero."""
+import mini_drill
 import mini_media
 import mini_text
 import numpy as np
@@ -150,6 +151,8 @@ def more_questions(rng, recipe, most=3):
 
 def make_sample(rng, kind, split, shots=None):
     """A sample of either generator; answers about media get their weight and an end."""
+    if kind in mini_drill.KINDS:
+        return mini_drill.make(rng, kind)
     if kind not in mini_media.KINDS:
         return mini_text.make(rng, kind, split, shots)
     sample = mini_media.make(rng, kind, split)

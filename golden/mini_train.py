@@ -14,6 +14,7 @@ import time
 
 import hf_setup  # noqa: F401
 import mini_data
+import mini_drill
 import mini_media
 import mini_text
 import numpy as np
@@ -22,16 +23,18 @@ import torch.distributed as dist
 import torch.nn.functional as F
 
 # Rows, tokens in a row, and the shots of questions in them: attention costs what its rows are long.
-SHAPES = {"small": (20, 192, (0, 3)), "middle": (10, 384, (1, 6)), "large": (5, 704, (4, 6))}
+SHAPES = {"small": (20, 192, (0, 3)), "middle": (10, 384, (1, 6))}
 FIELDS = ["step", "tokens", "seconds", "loss", "kind", "correct", "n"]
 
 
 # ---- what is trained on ----
 
 def mixture(step, phases):
-    """Kinds and their shares of samples at a step, for each shape of batch: phases is
-    [(from step, {shape: {kind: share}})]."""
-    return next(shares for start, shares in reversed(phases) if step >= start)
+    """The shape of a step's batch, and the kinds in it with their shares of samples: phases is
+    [(from step, {shape: {kind: share}}, [shape, ..])]."""
+    shares, order = next(p[1:] for p in reversed(phases) if step >= p[0])
+    shape = order[step % len(order)]
+    return shape, shares[shape]
 
 
 def draw_batch(encoder, rng, shares, shape, window):
@@ -45,7 +48,7 @@ def draw_batch(encoder, rng, shares, shape, window):
         while True:
             kind = kinds[int(rng.choice(len(kinds), p=p))]
             shots = int(rng.integers(least, most))
-            if kind.startswith("pro/") and shape != "large":
+            if kind.startswith("pro/"):
                 shots = shots // 2
             row = encoder.encode(mini_data.make_sample(rng, kind, "train", shots))
             if len(row) <= width:
@@ -150,7 +153,7 @@ def examine(model, encoder, kinds, n, split, window, seed=1):
     for kind in kinds:
         rng = np.random.Generator(np.random.PCG64([seed, len(kind), n]))
         rows = [encoder.encode(mini_data.make_sample(rng, kind, split, 0)) for _ in range(n)]
-        by_token = kind.startswith("domain/")
+        by_token = kind.startswith(("domain/", "drill/"))
         right = count = 0
         width = max(len(r) for r in rows)
         for at in range(0, n, 10):
@@ -170,7 +173,7 @@ def examine(model, encoder, kinds, n, split, window, seed=1):
     return score
 
 
-ALL_KINDS = (*mini_text.KINDS, *mini_media.KINDS)
+ALL_KINDS = (*mini_drill.KINDS, *mini_text.KINDS, *mini_media.KINDS)
 
 
 # ---- the loop ----
@@ -224,9 +227,8 @@ class Trainer:
     def learn(self):
         plan = self.plan
         rng = np.random.Generator(np.random.PCG64([plan["seed"], self.rank, self.step]))
-        shape = plan["order"][self.step % len(plan["order"])]
-        batch = draw_batch(self.encoder, rng, mixture(self.step, plan["phases"])[shape], shape,
-                           self.window)
+        shape, shares = mixture(self.step, plan["phases"])
+        batch = draw_batch(self.encoder, rng, shares, shape, self.window)
         with torch.autocast("cpu", torch.bfloat16):
             hidden, target, weight = run(self.model, self.body, batch)
             ce = F.cross_entropy(logits_at(self.model, hidden, self.cap), target,
