@@ -59,7 +59,8 @@ static g4_status read_chunks(wav *w, const char *name, const uint8_t *data, size
             read_fmt(w, &body);
         }
         if (memcmp(id, "ds64", 4) == 0 && memcmp(data, "RF64", 4) == 0) {
-            g4_bytes body = { .data = b.data + b.at, .size = (size_t)length, .at = 8 };
+            g4_bytes body = { .data = b.data + b.at, .size = (size_t)length };
+            g4_bytes_take(&body, 8);   /* the file's own length */
             w->long_bytes = g4_bytes_uint(&body, 8);
         }
         if (memcmp(id, "data", 4) == 0) {
