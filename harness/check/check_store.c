@@ -166,11 +166,13 @@ START_TEST(good_file)
     ck_assert_ptr_null(g4_store_find(s, "c"));
     ck_assert_ptr_null(g4_store_find(s, "__metadata__"));
     const g4_tensor *b = g4_store_find(s, "b"), *a = g4_store_find(s, "a");
-    ck_assert(b->type == G4_ST_BF16 && b->rank == 2 && b->shape[0] == 2 && b->shape[1] == 3);
+    ck_assert(b->type == G4_ST_DTYPE && b->dtype == G4_BF16);
+    ck_assert(b->rank == 2 && b->shape[0] == 2 && b->shape[1] == 3);
     ck_assert(b->bytes == 12 && b->data == file + 8 + header);
     ck_assert_str_eq(b->type_name, "BF16");
     ck_assert_str_eq(b->file, "f");
-    ck_assert(a->type == G4_ST_F32 && a->rank == 0 && a->bytes == 4 && a->data[0] == 15);
+    ck_assert(a->type == G4_ST_DTYPE && a->dtype == G4_F32);
+    ck_assert(a->rank == 0 && a->bytes == 4 && a->data[0] == 15);
     ck_assert(g4_store_find(s, "empty")->bytes == 0);
     ck_assert(g4_store_find(s, "odd")->type == G4_ST_OTHER);
     ck_assert(g4_store_find(s, "")->rank == 8 && g4_store_find(s, "")->type == G4_ST_I64);

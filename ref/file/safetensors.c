@@ -21,12 +21,15 @@ static const struct {
     const char *name;
     size_t bytes;
     g4_store_type type;
+    g4_dtype dtype;
 } types[] = {
-    { "F32", 4, G4_ST_F32 },      { "F16", 2, G4_ST_F16 },      { "BF16", 2, G4_ST_BF16 },
-    { "I64", 8, G4_ST_I64 },      { "F64", 8, G4_ST_OTHER },    { "I32", 4, G4_ST_OTHER },
-    { "I16", 2, G4_ST_OTHER },    { "I8", 1, G4_ST_OTHER },     { "U8", 1, G4_ST_OTHER },
-    { "BOOL", 1, G4_ST_OTHER },   { "U16", 2, G4_ST_OTHER },    { "U32", 4, G4_ST_OTHER },
-    { "U64", 8, G4_ST_OTHER },    { "F8_E4M3", 1, G4_ST_OTHER }, { "F8_E5M2", 1, G4_ST_OTHER },
+    { "F32", 4, G4_ST_DTYPE, G4_F32 }, { "F16", 2, G4_ST_DTYPE, G4_F16 },
+    { "BF16", 2, G4_ST_DTYPE, G4_BF16 },
+    { "I64", 8, G4_ST_I64, 0 },   { "F64", 8, G4_ST_OTHER, 0 }, { "I32", 4, G4_ST_OTHER, 0 },
+    { "I16", 2, G4_ST_OTHER, 0 }, { "I8", 1, G4_ST_OTHER, 0 },  { "U8", 1, G4_ST_OTHER, 0 },
+    { "BOOL", 1, G4_ST_OTHER, 0 }, { "U16", 2, G4_ST_OTHER, 0 }, { "U32", 4, G4_ST_OTHER, 0 },
+    { "U64", 8, G4_ST_OTHER, 0 }, { "F8_E4M3", 1, G4_ST_OTHER, 0 },
+    { "F8_E5M2", 1, G4_ST_OTHER, 0 },
 };
 
 typedef struct parse_ctx {
@@ -43,6 +46,7 @@ static g4_status parse_type(const parse_ctx *p, const json_t *entry, g4_tensor *
     for (size_t i = 0; name && i < sizeof types / sizeof *types; i++)
         if (strcmp(name, types[i].name) == 0) {
             t->type = types[i].type;
+            t->dtype = types[i].dtype;
             t->type_name = types[i].name;
             *value_bytes = types[i].bytes;
             return G4_OK;

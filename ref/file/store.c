@@ -133,24 +133,33 @@ static g4_status store_new(g4_store **store, const char *what, g4_err *err)
     return *store ? G4_OK : g4_nomem(err, what);
 }
 
-g4_status g4_store_open(g4_store **store, const char *dir, g4_err *err)
+static g4_status open_gguf(g4_store *s, const char *path, g4_err *err)
 {
-    g4_store *s;
-    *store = NULL;
-    if (g4_path_kind(dir) != 2)
-        return g4_fail(err, G4_EINPUT, "%s: no such model folder", dir);
-    G4_TRY(store_new(&s, dir, err));
-    g4_status st = G4_OK;
+    G4_TRY(g4_gguf_open(&s->gguf, path, err));
+    G4_TRY(g4_gguf_push_tensors(s, s->gguf, err));
+    return sort_unique(s, err);
+}
+
+static g4_status open_folder(g4_store *s, const char *dir, g4_err *err)
+{
     char *single = g4_arena_printf(&s->arena, "%s/model.safetensors", dir);
     char *index = g4_arena_printf(&s->arena, "%s/model.safetensors.index.json", dir);
-    if (!single || !index) {
-        st = g4_nomem(err, dir);
-    } else if (g4_path_kind(single) == 0 && g4_path_kind(index) != 0) {
-        st = open_sharded(s, dir, index, err);   /* of both, Transformers takes the single one */
-    } else {
-        st = add_shard(s, single, err);
-        if (st == G4_OK) st = sort_unique(s, err);
-    }
+    if (!single || !index) return g4_nomem(err, dir);
+    if (g4_path_kind(single) == 0 && g4_path_kind(index) != 0)
+        return open_sharded(s, dir, index, err);   /* of both, Transformers takes the single one */
+    G4_TRY(add_shard(s, single, err));
+    return sort_unique(s, err);
+}
+
+g4_status g4_store_open(g4_store **store, const char *path, g4_err *err)
+{
+    g4_store *s;
+    int kind = g4_path_kind(path);
+    *store = NULL;
+    if (kind != 1 && kind != 2)
+        return g4_fail(err, G4_EINPUT, "%s: no such model folder or GGUF file", path);
+    G4_TRY(store_new(&s, path, err));
+    g4_status st = kind == 1 ? open_gguf(s, path, err) : open_folder(s, path, err);
     if (st != G4_OK) {
         g4_store_close(s);
         return st;
@@ -165,7 +174,13 @@ g4_status g4_store_parse(g4_store **store, const char *file, const uint8_t *data
     g4_store *s;
     *store = NULL;
     G4_TRY(store_new(&s, file, err));
-    g4_status st = g4_safetensors_parse(s, file, data, size, err);
+    g4_status st;
+    if (size >= 4 && memcmp(data, "GGUF", 4) == 0) {   /* no length of a safetensors header */
+        st = g4_gguf_parse(&s->gguf, file, data, size, err);
+        if (st == G4_OK) st = g4_gguf_push_tensors(s, s->gguf, err);
+    } else {
+        st = g4_safetensors_parse(s, file, data, size, err);
+    }
     if (st == G4_OK) st = sort_unique(s, err);
     if (st != G4_OK) {
         g4_store_close(s);
@@ -179,6 +194,7 @@ void g4_store_close(g4_store *s)
 {
     if (!s) return;
     for (struct g4_store_map *m = s->maps; m; m = m->next) g4_map_close(&m->map);
+    g4_gguf_close(s->gguf);
     free(s->list);
     g4_arena_free(&s->arena);
     free(s);

@@ -5,6 +5,7 @@
 
 #include "ref/base/arena.h"
 #include "ref/base/map.h"
+#include "ref/file/gguf.h"
 #include "ref/file/store.h"
 
 struct g4_store_map {
@@ -15,6 +16,7 @@ struct g4_store_map {
 struct g4_store {
     g4_arena arena;               /* names, paths, map list */
     struct g4_store_map *maps;
+    g4_gguf *gguf;                /* NULL: a folder's */
     g4_tensor *list;              /* [count], sorted by name once all are in */
     size_t count, capacity;
 };
@@ -24,5 +26,8 @@ g4_status g4_store_push(g4_store *s, const g4_tensor *t, g4_err *err);
 /* Appends the tensors of one safetensors file; file must outlive the store. */
 g4_status g4_safetensors_parse(g4_store *s, const char *file, const uint8_t *data, size_t size,
                                g4_err *err);
+
+/* Appends the tensors of a GGUF, which must outlive the store's use. */
+g4_status g4_gguf_push_tensors(g4_store *s, const g4_gguf *g, g4_err *err);
 
 #endif

@@ -107,26 +107,14 @@ static g4_status check_shape(const g4_tensor *t, const g4_weight_spec *spec, g4_
                    t->file, t->name, got, want);
 }
 
-static g4_status float_dtype(const g4_tensor *t, g4_dtype *dtype, g4_err *err)
-{
-    switch (t->type) {
-    case G4_ST_F32: *dtype = G4_F32; return G4_OK;
-    case G4_ST_F16: *dtype = G4_F16; return G4_OK;
-    case G4_ST_BF16: *dtype = G4_BF16; return G4_OK;
-    default:
-        return g4_fail(err, G4_EINPUT, "%s: tensor %s has dtype %s; F32, F16 and BF16 are read",
-                       t->file, t->name, t->type_name);
-    }
-}
-
 /* A view: all dimensions but the last are rows. */
-static void view(g4_mat *mat, const g4_tensor *t, g4_dtype dtype)
+static void view(g4_mat *mat, const g4_tensor *t)
 {
-    mat->dtype = dtype;
+    mat->dtype = t->dtype;
     mat->cols = t->shape[t->rank - 1];
     mat->rows = 1;
     for (int i = 0; i + 1 < t->rank; i++) mat->rows *= t->shape[i];
-    mat->row_bytes = g4_dtype_row_bytes(dtype, mat->cols);
+    mat->row_bytes = g4_dtype_row_bytes(t->dtype, mat->cols);
     mat->data = t->data;
 }
 
@@ -169,17 +157,18 @@ static g4_status bind(void *ctx, const g4_weight_spec *spec, void *slot, g4_err 
     b->used[t - g4_store_at(m->store, 0)] = 1;
     G4_TRY(check_shape(t, spec, err));
     if (spec->role == G4_ROLE_ORDER) return bind_order(m, t, slot, err);
-    g4_dtype dtype = G4_F32;
+    if (t->type != G4_ST_DTYPE)
+        return g4_fail(err, G4_EINPUT, "%s: tensor %s has dtype %s; F32, F16 and BF16 are read",
+                       t->file, t->name, t->type_name);
     g4_mat mat;
-    G4_TRY(float_dtype(t, &dtype, err));
-    view(&mat, t, dtype);
+    view(&mat, t);
     if (spec->role == G4_ROLE_LINEAR || spec->role == G4_ROLE_TABLE) {
         *(g4_mat *)slot = mat;
         return G4_OK;
     }
     float *values = g4_arena_alloc(&m->arena, (size_t)mat.cols, sizeof *values);
     if (!values) return g4_nomem(err, t->name);
-    g4_dtype_get(dtype)->unpack(values, mat.data, mat.cols);
+    g4_dtype_get(t->dtype)->unpack(values, mat.data, mat.cols);
     *(const float **)slot = values;
     return G4_OK;
 }
