@@ -157,7 +157,7 @@ g4_status g4_store_open(g4_store **store, const char *path, g4_err *err)
     int kind = g4_path_kind(path);
     *store = NULL;
     if (kind != 1 && kind != 2)
-        return g4_fail(err, G4_EINPUT, "%s: no such model folder or GGUF file", path);
+        return g4_fail(err, G4_EINPUT, "%s: no such model folder", path);
     G4_TRY(store_new(&s, path, err));
     g4_status st = kind == 1 ? open_gguf(s, path, err) : open_folder(s, path, err);
     if (st != G4_OK) {
