@@ -11,9 +11,11 @@ static const struct {
 } names[] = {
     { "c", G4_ISA_c },
     { "avx2", G4_ISA_avx2 },
+    { "avxvnni", G4_ISA_avxvnni },
     { "avx512", G4_ISA_avx512 },
     { "vnni", G4_ISA_vnni },
     { "neon", G4_ISA_neon },
+    { "dotprod", G4_ISA_dotprod },
 };
 
 enum { NAMES = sizeof names / sizeof *names };
@@ -33,7 +35,7 @@ static uint64_t saved_state(void)
 
 unsigned g4_cpu_isas(void)
 {
-    enum { YMM = 0x6, ZMM = 0xe6 };
+    enum { YMM = 0x6, ZMM = 0xe6, AVX_VNNI = 1 << 4 };
     unsigned a, b, c, d, b7, c7, d7, isas = G4_ISA_c;
     if (!__get_cpuid(1, &a, &b, &c, &d)) return isas;
     if (!(c & bit_OSXSAVE) || !__get_cpuid_count(7, 0, &a, &b7, &c7, &d7)) return isas;
@@ -42,6 +44,7 @@ unsigned g4_cpu_isas(void)
     const unsigned avx512_7 = bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ;
     if ((c & avx2_1) != avx2_1 || !(b7 & bit_AVX2) || (saved & YMM) != YMM) return isas;
     isas |= G4_ISA_avx2;
+    if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && a & AVX_VNNI) isas |= G4_ISA_avxvnni;
     if ((b7 & avx512_7) != avx512_7 || (saved & ZMM) != ZMM) return isas;
     isas |= G4_ISA_avx512;
     if (c7 & bit_AVX512VNNI) isas |= G4_ISA_vnni;
@@ -55,7 +58,9 @@ unsigned g4_cpu_isas(void)
 
 unsigned g4_cpu_isas(void)
 {
-    return G4_ISA_c | (getauxval(AT_HWCAP) & HWCAP_ASIMD ? G4_ISA_neon : 0u);
+    unsigned long have = getauxval(AT_HWCAP);
+    if (!(have & HWCAP_ASIMD)) return G4_ISA_c;
+    return G4_ISA_c | G4_ISA_neon | (have & HWCAP_ASIMDDP ? G4_ISA_dotprod : 0u);
 }
 
 #else
@@ -70,7 +75,7 @@ unsigned g4_cpu_isas(void)
 const char *g4_isa_print(char text[G4_ISA_TEXT], unsigned isas)
 {
     size_t at = 0;
-    for (int i = 0; i < NAMES; i++) {   /* all names together have 20 letters: they fit */
+    for (int i = 0; i < NAMES; i++) {   /* all names together have 33 letters: they fit */
         if (!(isas & names[i].isa)) continue;
         if (at) text[at++] = ',';
         size_t n = strlen(names[i].name);

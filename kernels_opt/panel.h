@@ -68,6 +68,19 @@ static inline g4_panel_format g4_panel_format_get(g4_dtype dtype)
     }
 }
 
+/* Where block j's weights begin in its record. */
+static inline int g4_panel_weights_at(g4_dtype dtype, int j)
+{
+    switch (dtype) {
+    case G4_Q8_0: return 64 + 512 * j;
+    case G4_Q4_K: return 256 + 256 * j;
+    case G4_Q5_K: return 256 + 320 * j;
+    case G4_Q6_K: return 320 + 384 * j;
+    case G4_IQ4_XS: return 128 + 256 * j;
+    default: return 64 + 256 * j;
+    }
+}
+
 /* Bytes of one panel of `cols` columns. */
 static inline int64_t g4_panel_size(const g4_panel_format *f, int64_t cols)
 {
