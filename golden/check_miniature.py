@@ -69,8 +69,8 @@ class Table:
 
     def add(self, section, name, n, value, low, high, shots="", bits="", what="accuracy", unit=""):
         date = datetime.datetime.now(datetime.timezone.utc).strftime("%FT%TZ")
-        case = "/".join([section.removeprefix("gemma4: "), name] + [f"{v} {w}" for v, w in ((shots, "shots"), (bits, "bits"))
-                                           if v != ""])
+        case = "/".join([section.removeprefix("gemma4: "), name] + [
+            f"{v} {w}" for v, w in ((shots, "shots"), (bits, "bits")) if v != ""])
         for kind, v in ((what, value), (f"{what}_low", low), (f"{what}_high", high)):
             self.rows.append([date, *self.head, case, kind, repr(float(v)), unit])
         self.rows.append([date, *self.head, case, f"{what}_n", n, ""])

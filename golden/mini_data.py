@@ -100,16 +100,18 @@ class Encoder:
 def about_scene(rng, shown):
     """Questions about a picture that leave no doubt: (kind, question, answer)."""
     grid, objects = shown["grid"], shown["objects"]
-    shapes, colors = [o[1] for o in objects], [o[2] for o in objects]
+    colors = [o[2] for o in objects]
     out = [("image_count", "How many shapes are there?", mini_media.NUMBERS[len(objects)])]
     for cell, shape, color in objects:
         place = mini_media.places(grid)[cell]
-        if shapes.count(shape) == 1:
-            out.append(("image_color", f"What color is the {shape}?", color))
-            out.append(("image_place", f"Where is the {shape}?", place))
-        if colors.count(color) == 1:
-            out.append(("image_shape", f"What shape is {color}?", shape))
-            out.append(("image_place", f"Where is the {color} shape?", place))
+        if len(objects) == 1:
+            out += [("image_color", "What color is the shape?", color),
+                    ("image_shape", "What shape is it?", shape)]
+            if grid != "1x1":
+                out.append(("image_place", "Where is the shape?", place))
+        elif colors.count(color) == 1:
+            out += [("image_place", f"Where is the {color} shape?", place),
+                    ("image_color", f"What color is the {place} shape?", color)]
         n = colors.count(color)
         out.append(("image_count", f"How many {color} shapes are there?", mini_media.NUMBERS[n]))
     return out

@@ -115,26 +115,26 @@ MANY = ("1x2", "2x1", "1x3", "3x1", "2x2", "2x2")
 
 
 def plan_color(rng):
-    grid, objects = scene(rng, ("1x1",) + MANY, 1, 2, "shape")
-    cell, shape, color = pick(rng, objects)
-    q = ("What color is the shape?" if len(objects) == 1 and rng.random() < 0.5
-         else f"What color is the {shape}?")
-    return dict(grid=grid, objects=objects), q, color, list(COLORS)
+    """Of one object, or of one of two by its place."""
+    if rng.random() < 0.6:
+        grid, objects = scene(rng, ("1x1",) + MANY, 1, 1)
+        return dict(grid=grid, objects=objects), "What color is the shape?", objects[0][2], COLORS
+    grid, objects = scene(rng, MANY, 2, 2, "color")
+    cell, _, color = pick(rng, objects)
+    return (dict(grid=grid, objects=objects), f"What color is the {places(grid)[cell]} shape?",
+            color, COLORS)
 
 
 def plan_shape(rng):
-    grid, objects = scene(rng, ("1x1",) + MANY, 1, 2, "color")
-    cell, shape, color = pick(rng, objects)
-    q = ("What shape is it?" if len(objects) == 1 and rng.random() < 0.5
-         else f"What shape is {color}?")
-    return dict(grid=grid, objects=objects), q, shape, SHAPES
+    grid, objects = scene(rng, ("1x1",) + MANY, 1, 1)
+    return dict(grid=grid, objects=objects), "What shape is it?", objects[0][1], SHAPES
 
 
 def plan_place(rng):
-    by = pick(rng, ("shape", "color"))
-    grid, objects = scene(rng, MANY, 1, 2, by)
-    cell, shape, color = pick(rng, objects)
-    q = f"Where is the {shape}?" if by == "shape" else f"Where is the {color} shape?"
+    """Of one object, or of one of two by its color."""
+    grid, objects = scene(rng, MANY, 1, 2, "color")
+    cell, _, color = pick(rng, objects)
+    q = f"Where is the {color} shape?" if len(objects) > 1 else "Where is the shape?"
     names = places(grid)
     if len(names) < 4:   # options from the pictures of other shapes, too
         names = names + ("left", "right", "top", "bottom")
@@ -143,20 +143,15 @@ def plan_place(rng):
 
 def plan_count(rng):
     grid, objects = scene(rng, MANY, 1, 4)
-    what = pick(rng, ("shapes", "color", "shape"))
-    if what == "shapes":
+    if rng.random() < 0.5:
         return (dict(grid=grid, objects=objects), "How many shapes are there?",
                 NUMBERS[len(objects)], NUMBERS)
     # The number of matching objects is drawn first: left to chance it would nearly always be one.
-    k, item = int(rng.integers(len(objects) + 1)), 2 if what == "color" else 1
-    names = list(COLORS) if what == "color" else EASY
-    asked = pick(rng, names)
+    k, asked = int(rng.integers(len(objects) + 1)), pick(rng, list(COLORS))
     hit = set(int(i) for i in rng.permutation(len(objects))[:k])
     for i, o in enumerate(objects):
-        o[item] = asked if i in hit else pick(rng, [n for n in names if n != asked])
-    plural = "crosses" if asked == "cross" else f"{asked}s"
-    things = f"{asked} shapes" if what == "color" else plural
-    q = f"How many {things} are there?"
+        o[2] = asked if i in hit else pick(rng, [c for c in COLORS if c != asked])
+    q = f"How many {asked} shapes are there?"
     return dict(grid=grid, objects=objects), q, NUMBERS[k], NUMBERS
 
 
@@ -216,9 +211,6 @@ def changed(rng, grid, objects, change, at):
     if change == "color":
         used = {o[2] for o in objects}
         after[at][2] = pick(rng, [c for c in COLORS if c not in used])
-    elif change == "shape":
-        used = {o[1] for o in objects}
-        after[at][1] = pick(rng, [s for s in SHAPES if s not in used])
     elif change == "place":
         r, c = divmod(cell, cols)
         free = [(r + dr) * cols + c + dc for dr, dc in MOVES.values()
@@ -264,23 +256,20 @@ def plan_change(rng):
 def plan_detail(rng):
     change = pick(rng, SHOWN)
     video, before, after, at = plan_video(rng, change)
-    cell, shape, color = before[at]
+    cell, _, color = before[at]
     if change == "color":
         new = next(o[2] for o in after if o[0] == cell)
-        return video, f"What color did the {shape} become?", new, list(COLORS)
-    if change == "shape":
-        new = next(o[1] for o in after if o[0] == cell)
-        return video, f"What did the {shape} become?", new, SHAPES
+        return video, "What color did it become?", new, list(COLORS)
     if change == "vanished":
-        return video, "Which shape vanished?", shape, SHAPES
+        return video, "What color vanished?", color, list(COLORS)
     if change == "appeared":
-        return video, "Which shape appeared?", (
-            next(o[1] for o in after if o not in before)), SHAPES
+        return video, "What color appeared?", (
+            next(o[2] for o in after if o not in before)), list(COLORS)
     cols = GRIDS[video["grid"]][0][1]
-    new = next(o[0] for o in after if o[1] == shape)
+    new = next(o[0] for o in after if o[2] == color)
     step = (new // cols - cell // cols, new % cols - cell % cols)
     way = next(w for w, d in MOVES.items() if d == step)
-    return video, f"Which way did the {shape} move?", way, list(MOVES)
+    return video, "Which way did it move?", way, list(MOVES)
 
 
 # ---- picture and sound together ----
@@ -290,8 +279,6 @@ def plan_both(rng):
     grid, objects = scene(rng, MANY, 2, 2, "color")
     cell, shape, color = pick(rng, objects)
     both = dict(grid=grid, objects=objects, words=[color], frames=[int(rng.integers(1, 3))])
-    if rng.random() < 0.6:
-        return both, "Which shape has the color you hear?", shape, SHAPES
     names = places(grid)
     return both, "Where is the color you hear?", places(grid)[cell], (
         names if len(names) >= 4 else names + ("left", "right", "top", "bottom"))

@@ -35,7 +35,7 @@ SETS = {
     "metal": "iron copper tin gold silver lead zinc nickel".split(),
 }
 THINGS = "ball key cup coin book hat bell ring".split()
-SUBJECTS = ("facts", "towns", "reading", "sums", "sequences", "sets", "elders")
+SUBJECTS = ("option", "facts", "towns", "sums", "numbers", "sets", "elders")
 CATEGORIES = ("math", "history", "law")
 DOMAINS = ("prose", "code", "arithmetic", "table")
 
@@ -103,11 +103,12 @@ def choose(rng, answer, others, n=4):
 def q_facts(rng):
     """One stated fact."""
     if rng.random() < 0.75:
-        who, of, values = pick(rng, PEOPLE), PEOPLE_OF, PERSON
+        who, of, values = pick(rng, PEOPLE), PEOPLE_OF, ("town", "job", "pet")
     else:
         who, of, values = pick(rng, TOWNS), TOWNS_OF, TOWN
     what = pick(rng, list(values))
-    return (who, what), f"What is the {what} of {who}?", of[who][what], values[what]
+    return ((who, what), f"What is the {what} of {who}?", of[who][what],
+            {**PERSON, **TOWN}[what])
 
 
 def q_towns(rng):
@@ -115,20 +116,6 @@ def q_towns(rng):
     who, what = pick(rng, PEOPLE), pick(rng, list(TOWN))
     return ((who, what), f"What is the {what} of the town of {who}?",
             TOWNS_OF[PEOPLE_OF[who]["town"]][what], TOWN[what])
-
-
-def q_reading(rng):
-    """Three statements, one of which is asked for."""
-    thing, people = pick(rng, THINGS), some(rng, PEOPLE, 3)
-    colors = some(rng, SETS["color"], 4)
-    said = " ".join(f"{p} has a {c} {thing}." for p, c in zip(people, colors))
-    at = int(rng.integers(3))
-    if rng.random() < 0.5:
-        return ((thing, tuple(people), tuple(colors), at),
-                f"{said} What color is the {thing} of {people[at]}?", colors[at], colors)
-    return ((thing, tuple(people), tuple(colors), at, "who"),
-            f"{said} Who has the {colors[at]} {thing}?", people[at],
-            people + [pick(rng, [p for p in PEOPLE if p not in people])])
 
 
 def q_sums(rng):
@@ -139,23 +126,25 @@ def q_sums(rng):
         total = a + first * b
         text = f"What is {NUMBERS[a]} {('plus', 'minus')[first < 0]} {NUMBERS[b]}"
         what = (a, first * b)
-        if rng.random() < 0.25:
+        if rng.random() < 0.1:
             total, what = total + second * c, (*what, second * c)
             text += f" {('plus', 'minus')[second < 0]} {NUMBERS[c]}"
         if 0 <= total <= 20 and a + first * b >= 0:
             return what, text + "?", NUMBERS[total], NUMBERS
 
 
-def q_sequences(rng):
-    """What comes next, in equal steps."""
-    while True:
-        a, s = int(rng.integers(0, 21)), int(rng.integers(-4, 5))
-        row = [a + i * s for i in range(int(rng.integers(4, 7)))]
-        if s and min(row) >= 0 and max(row) <= 20:
-            break
-    near = [NUMBERS[n] for n in range(max(0, row[-1] - 6), min(20, row[-1] + 6) + 1)]
-    shown = ", ".join(NUMBERS[n] for n in row[:-1])
-    return tuple(row), f"What comes next: {shown}?", NUMBERS[row[-1]], near
+def q_numbers(rng):
+    """The highest or the lowest of four."""
+    four = [int(n) for n in rng.permutation(len(NUMBERS))[:4]]
+    high = rng.random() < 0.5
+    return ((high, tuple(sorted(four))), f"Which is the {'highest' if high else 'lowest'}?",
+            NUMBERS[(max if high else min)(four)], [NUMBERS[n] for n in four])
+
+
+def q_option(rng):
+    """Where a word stands among the options: nothing but looking."""
+    four = some(rng, pick(rng, [*SETS.values(), PEOPLE, TOWNS, NUMBERS, RIVERS, KINGS]), 4)
+    return (tuple(four),), f"Which option is {four[0]}?", four[0], four
 
 
 def q_sets(rng):
@@ -185,8 +174,8 @@ def q_elders(rng):
                     ages[3 if oldest else 0][1], people)
 
 
-QUESTIONS = {"facts": q_facts, "towns": q_towns, "reading": q_reading, "sums": q_sums,
-             "sequences": q_sequences, "sets": q_sets, "elders": q_elders}
+QUESTIONS = {"option": q_option, "facts": q_facts, "towns": q_towns, "sums": q_sums,
+             "numbers": q_numbers, "sets": q_sets, "elders": q_elders}
 
 
 def question(rng, subject, split="train"):
@@ -202,20 +191,15 @@ def question(rng, subject, split="train"):
 # ---- ten options and worked steps: (combination, question, steps, answer, other options) ----
 
 def p_math(rng):
-    """A sum of three numbers, one step at a time."""
+    """A sum of two numbers."""
     while True:
-        n = 3
-        terms = [int(v) for v in rng.integers(1, 10, n)]
-        signs = [1] + [1 if rng.random() < 0.6 else -1 for _ in terms[1:]]
-        totals = [sum(s * t for s, t in zip(signs[:i], terms)) for i in range(1, n + 1)]
-        if min(totals) >= 0 and max(totals) <= 20:
+        a, b = (int(v) for v in rng.integers(1, 10, 2))
+        sign = 1 if rng.random() < 0.6 else -1
+        if a + sign * b >= 0:
             break
-    word = {1: "plus", -1: "minus"}
-    asked = NUMBERS[terms[0]] + "".join(
-        f" {word[s]} {NUMBERS[t]}" for s, t in zip(signs[1:], terms[1:]))
-    steps = " ".join(f"{NUMBERS[b]} {word[s]} {NUMBERS[t]} is {NUMBERS[r]}."
-                     for b, s, t, r in zip(totals, signs[1:], terms[1:], totals[1:]))
-    return ((tuple(terms), tuple(signs)), f"What is {asked}?", steps, NUMBERS[totals[-1]], NUMBERS)
+    asked = f"{NUMBERS[a]} {('plus', 'minus')[sign < 0]} {NUMBERS[b]}"
+    answer = NUMBERS[a + sign * b]
+    return (a, sign * b), f"What is {asked}?", f"{asked} is {answer}.", answer, NUMBERS
 
 
 def p_history(rng):
@@ -228,20 +212,12 @@ def p_history(rng):
 
 
 def p_law(rng):
-    """Who has the thing, of three; two of them may have swapped."""
-    people, things = some(rng, PEOPLE, 3), some(rng, THINGS, 3)
-    thing = pick(rng, things)
-    owner = people[things.index(thing)]
-    said = [f"{p} has the {t}." for p, t in zip(people, things)]
-    steps, swap = [f"First {owner} has the {thing}."], ()
-    if rng.random() < 0.5:
-        a, b = swap = tuple(some(rng, people, 2))
-        owner = {a: b, b: a}.get(owner, owner)
-        said.append(f"{a} and {b} swap.")
-        steps.append(f"{a} and {b} swap: {owner} has the {thing}.")
-    return ((tuple(people), tuple(things), swap, thing),
-            f"{' '.join(said)} Who has the {thing} now?", " ".join(steps), owner,
-            people + some(rng, [p for p in PEOPLE if p not in people], 7))
+    """A stated fact about a town."""
+    where, what = pick(rng, TOWNS), pick(rng, list(TOWN))
+    answer = TOWNS_OF[where][what]
+    return ((where, what), f"What is the {what} of {where}?",
+            f"The {what} of {where} is {answer}.", answer,
+            [*TOWN[what], *(SETS["fruit"] if len(TOWN[what]) < 10 else ())])
 
 
 PRO = {"math": p_math, "history": p_history, "law": p_law}

@@ -13,7 +13,8 @@ import mini_text
 import numpy as np
 from make_tiny import make_tokenizer
 
-SPARE = "older oldest ordering swaps younger youngest".split()   # of questions no longer asked
+SPARE = ("First comes next now older oldest ordering reading sequences swap swaps younger "
+         "youngest").split()   # of questions no longer asked
 JOINED = ["\n\n", "Answer:", "Let's", *(f"{c}." for c in mini_text.LETTERS),
           *(f" {c}" for c in mini_text.LETTERS)]
 
