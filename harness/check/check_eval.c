@@ -91,6 +91,30 @@ START_TEST(jsonl_lines)
 }
 END_TEST
 
+/* Lines, and values in them, without end. */
+START_TEST(jsonl_of_too_much)
+{
+    static const struct { const char *line, *says; size_t size; } bombs[] = {
+        { "\n", "f: more than 4194304 lines", 5 << 20 },
+        { "{}\n", "JSON of more than 512 MB of values", 8 << 20 },
+    };
+    char dir[TEMPDIR_MAX], path[TEMPDIR_MAX];
+    g4_jsonl j;
+    size_t width = strlen(bombs[_i].line), n = 0;
+    char *text = malloc(bombs[_i].size);
+    ck_assert_ptr_nonnull(text);
+    for (; n + width <= bombs[_i].size; n += width) memcpy(text + n, bombs[_i].line, width);
+    tempdir_make(dir);
+    tempdir_path(path, dir, "f");
+    tempdir_write(dir, "f", text, n);
+    ck_assert_int_eq(g4_jsonl_load(&j, path, &err), G4_EINPUT);
+    ck_assert_msg(strstr(err.msg, bombs[_i].says) != NULL, "%s", err.msg);
+    g4_jsonl_free(&j);
+    tempdir_remove(dir);
+    free(text);
+}
+END_TEST
+
 /* ---- strings as Python has them ---- */
 
 START_TEST(python_strings)
@@ -504,6 +528,10 @@ Suite *check_eval(void)
     tcase_add_test(t, prompts_are_lm_evals);
     tcase_add_test(t, requests_are_checked);
     tcase_add_test(t, means_and_errors);
+    suite_add_tcase(s, t);
+    t = tcase_create("too much");
+    tcase_set_tags(t, "slow");
+    tcase_add_loop_test(t, jsonl_of_too_much, 0, 2);
     suite_add_tcase(s, t);
     t = tcase_create("scores");
     tcase_add_loop_test(t, scores_are_those_of_single_requests, 0,

@@ -231,6 +231,24 @@ START_TEST(deep_headers)
 }
 END_TEST
 
+/* A header of the format's own largest size could become 8 GB of values. */
+START_TEST(header_of_many_values)
+{
+    static const char *const values[] = { "{},", "[],", "0,", "\"\"," };
+    size_t width = strlen(values[_i]), size, n = 24 << 20;
+    char *text = malloc(n + 32);
+    g4_err err;
+    ck_assert_ptr_nonnull(text);
+    size_t at = (size_t)sprintf(text, "{\"x\":[");
+    for (; at + width < n; at += width) memcpy(text + at, values[_i], width);
+    memcpy(text + at, "0]}", 3);
+    uint8_t *file = st_file_raw(text, at + 3, -1, 0, &size);
+    refused(parse(file, size, &err), &err, "dir/m.safetensors: ", "JSON of more than");
+    free(file);
+    free(text);
+}
+END_TEST
+
 /* As many tensors as a large model has, named out of order. */
 START_TEST(many_tensors)
 {
@@ -537,6 +555,7 @@ Suite *check_store(void)
     tcase_add_test(t, truncated_anywhere);
     tcase_add_test(t, flipped_bits);
     tcase_add_test(t, deep_headers);
+    tcase_add_loop_test(t, header_of_many_values, 0, 4);
     tcase_add_test(t, many_tensors);
     suite_add_tcase(s, t);
     t = tcase_create("folders");

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_CSV = 1 << 30 };
+enum { MAX_CSV = 64 << 20 };
 
 typedef struct reader {
     const char *path;
@@ -89,6 +89,7 @@ static g4_status rows(reader *r, g4_csv *csv, const char *data, size_t size, g4_
         return g4_fail(r->err, G4_EINPUT, "%s: %s", r->path,
                        at < size ? "not valid UTF-8" : "holds a NUL");
     for (size_t i = 0; i < size; i++) most += data[i] == '\n';
+    if (most > size / csv->columns + 1) most = size / csv->columns + 1;   /* commas, too */
     csv->cells = g4_arena_alloc(arena, most, csv->columns * sizeof *csv->cells);
     if (!csv->cells) return g4_nomem(r->err, r->path);
     while (r->p < r->end)

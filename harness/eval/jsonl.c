@@ -6,12 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_JSONL = 1 << 30 };
+enum { MAX_JSONL = 256 << 20, MAX_LINES = 4 << 20 };
 
 static g4_status lines(g4_jsonl *j, const char *data, size_t size, g4_err *err)
 {
-    size_t most = 1, number = 0;
+    size_t most = 1, number = 0, taken = 0;
     for (size_t i = 0; i < size; i++) most += data[i] == '\n';
+    if (most > MAX_LINES)
+        return g4_fail(err, G4_EINPUT, "%s: more than %d lines", j->file, (int)MAX_LINES);
     if (!(j->lines = g4_arena_alloc(&j->arena, most, sizeof *j->lines)))
         return g4_nomem(err, j->file);
     for (const char *p = data, *end = data + size; p < end;) {
@@ -23,7 +25,7 @@ static g4_status lines(g4_jsonl *j, const char *data, size_t size, g4_err *err)
             const char *name = g4_arena_printf(&j->arena, "%s: line %zu", j->file, number);
             if (!name) return g4_nomem(err, j->file);
             g4_json *line = &j->lines[j->count];
-            G4_TRY(g4_json_parse(line, name, p, len, err));
+            G4_TRY(g4_json_parse_some(line, name, p, len, &taken, err));
             j->count++;
             if (!json_is_object(line->root))
                 return g4_fail(err, G4_EINPUT, "%s: not a JSON object", name);

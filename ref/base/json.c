@@ -6,36 +6,57 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_DEPTH = 64 };
+enum { MAX_DEPTH = 64, MAX_VALUE_BYTES = 512 << 20 };
 
-/* jansson allows 2048 levels and frees them recursively; 64 is plenty here. */
-static int too_deep(const uint8_t *p, size_t size)
+/* What jansson takes for the value that a byte outside of strings stands for, rounded up:
+ * "{}," is 3 bytes of text and 256 of memory. */
+static size_t value_bytes(uint8_t byte)
+{
+    switch (byte) {
+    case '{': return 256;
+    case '[': return 128;
+    case ':': return 96;    /* a key and its place in the table */
+    case ',': return 48;
+    case '"': return 24;
+    default: return 1;
+    }
+}
+
+/* Before jansson sees it: it allows 2048 levels and frees them recursively, 64 are plenty
+ * here; and no file may become more memory than any good one needs. */
+static g4_status check_size(const char *file, const uint8_t *p, size_t size, size_t *taken,
+                            g4_err *err)
 {
     int depth = 0, in_string = 0;
+    size_t bytes = *taken;
     for (size_t i = 0; i < size; i++) {
+        bytes += in_string ? 1 : value_bytes(p[i]);
         if (in_string) {
             if (p[i] == '\\') i++;
             else if (p[i] == '"') in_string = 0;
         } else if (p[i] == '"') {
             in_string = 1;
         } else if (p[i] == '{' || p[i] == '[') {
-            if (++depth > MAX_DEPTH) return 1;
+            if (++depth > MAX_DEPTH)
+                return g4_fail(err, G4_EINPUT, "%s: JSON nested deeper than %d levels", file,
+                               (int)MAX_DEPTH);
         } else if (p[i] == '}' || p[i] == ']') {
             depth--;
         }
     }
-    return 0;
+    *taken = bytes;
+    if (bytes <= MAX_VALUE_BYTES) return G4_OK;
+    return g4_fail(err, G4_EINPUT, "%s: JSON of more than %d MB of values", file,
+                   (int)(MAX_VALUE_BYTES >> 20));
 }
 
-g4_status g4_json_parse(g4_json *j, const char *file, const void *data, size_t size,
-                        g4_err *err)
+g4_status g4_json_parse_some(g4_json *j, const char *file, const void *data, size_t size,
+                             size_t *taken, g4_err *err)
 {
     json_error_t je;
     j->root = NULL;
     j->file = file;
-    if (too_deep(data, size))
-        return g4_fail(err, G4_EINPUT, "%s: JSON nested deeper than %d levels", file,
-                       (int)MAX_DEPTH);
+    G4_TRY(check_size(file, data, size, taken, err));
     j->root = json_loadb(data, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
     if (!j->root) {
         if (json_error_code(&je) == json_error_out_of_memory) return g4_nomem(err, file);
@@ -43,6 +64,13 @@ g4_status g4_json_parse(g4_json *j, const char *file, const void *data, size_t s
                        je.position, je.text);
     }
     return G4_OK;
+}
+
+g4_status g4_json_parse(g4_json *j, const char *file, const void *data, size_t size,
+                        g4_err *err)
+{
+    size_t taken = 0;
+    return g4_json_parse_some(j, file, data, size, &taken, err);
 }
 
 g4_status g4_json_load(g4_json *j, const char *path, size_t max_bytes, g4_err *err)

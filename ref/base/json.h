@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A thin, checked face on jansson: foreign JSON is read with duplicates, bad
- * UTF-8, trailing bytes and nesting over 64 levels refused; integers are exact.
+ * UTF-8, trailing bytes, nesting over 64 levels and more values than memory should
+ * hold refused; integers are exact.
  * A g4_json knows its file's name, so that every message can give it.
  * Typed getters: `key` must be there (req) or leaves *out alone (opt; a JSON
  * null counts as absent); wrong type or range is an error that names key and
@@ -24,6 +25,10 @@ g4_status g4_json_load(g4_json *j, const char *path, size_t max_bytes, g4_err *e
 /* Any JSON value; data need not end in NUL.  file is for messages. */
 g4_status g4_json_parse(g4_json *j, const char *file, const void *data, size_t size,
                         g4_err *err);
+/* One of several values that are kept: *taken, 0 at first, counts the memory of all, of
+ * which there may be as much as of one by itself. */
+g4_status g4_json_parse_some(g4_json *j, const char *file, const void *data, size_t size,
+                             size_t *taken, g4_err *err);
 void g4_json_free(g4_json *j);
 
 /* Is key there and not null? */
