@@ -168,6 +168,7 @@ static json_t *memory_json(const g4_memory *p)
     bad |= put_int(root, "work", p->work);
     bad |= put_int(root, "media", p->media);
     bad |= put_int(root, "results", p->results);
+    bad |= put_int(root, "sampling", p->sampling);
     bad |= put_int(root, "passing", p->passing);
     bad |= put_int(root, "drafter_mapped", p->drafter_weights);
     bad |= put_int(root, "drafter_work", p->drafter_work);
@@ -277,6 +278,7 @@ static void print_memory(const g4_memory *p)
     print_row("work buffers", p->work);
     if (p->media) print_row("soft tokens of media", p->media);
     print_row("last logits and hidden rows", p->results);
+    if (p->sampling) print_row("sampling: logits, distributions", p->sampling);
     if (p->passing) print_row("in passing: golden data, packing, embedders", p->passing);
     if (p->drafter_work) print_row("drafter: work buffers", p->drafter_work);
     print_row("anonymous: all but the mapped weights", p->anonymous);

@@ -54,8 +54,8 @@ void g4_memory_plan(g4_memory *p, const g4_model *m, const g4_model *drafter, co
                           (uint64_t)(d->vocab_size + 3 * c->hidden_size) * sizeof(float);
         p->drafter_work *= (uint64_t)p->cases;
     }
-    p->anonymous = p->base + p->cache + p->work + p->media + p->results + p->passing +
-                   p->drafter_work;
+    p->anonymous = p->base + p->cache + p->work + p->media + p->results +
+                   p->sampling + p->passing + p->drafter_work;
     p->total = p->weights + p->drafter_weights + p->anonymous;
 }
 
@@ -136,6 +136,13 @@ static void close_requests(requests *r)
     r->count = 0;
 }
 
+/* generate writes text: it has a tokenizer even where ids were given. */
+static g4_status open_tokenizer(g4_asked *a, const g4_options *o, g4_err *err)
+{
+    if (a->tokenizer || strcmp(o->purpose, "generate") != 0) return G4_OK;
+    return g4_tokenizer_load(&a->tokenizer, o->model, err);
+}
+
 /* Those of the next pass, as the command opens them. */
 static g4_status open_requests(requests *r, const g4_options *o, const g4_model *m, int at,
                                g4_err *err)
@@ -147,6 +154,7 @@ static g4_status open_requests(requests *r, const g4_options *o, const g4_model 
         if (o->arg_count) r->options.inputs = o->args[at + i];
         r->count = i + 1;
         G4_TRY(g4_asked_open(a, &r->options, m, err));
+        G4_TRY(open_tokenizer(a, o, err));
         G4_TRY(g4_asked_mask(&mask[i > 0], o, a->golden, err));
         r->cases[i] = (g4_pass_case){ .prompt = &a->prompt };
         if (verify) r->cases[i].behind = g4_verify_behind(a->golden);
@@ -165,6 +173,7 @@ static void plan_stream(g4_memory *p, const g4_prompt *prompt, const g4_options 
     g4_generate_options opt = { 0 };
     g4_sampling_choose(&opt, o, &rt, G4_STREAM_TOKENS);
     g4_stream_plan(&p->plan, prompt, o, opt.max_tokens, drafter ? opt.max_draft + 1 : 1);
+    p->sampling = g4_generate_bytes(&m->config, &opt, drafter != NULL);
 }
 
 static void plan_pass(g4_memory *p, const requests *r, const g4_options *o, g4_model *m,

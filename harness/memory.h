@@ -20,13 +20,14 @@ typedef struct g4_memory {
     uint64_t work;                 /* the engine's buffers */
     uint64_t media;                /* soft tokens */
     uint64_t results;              /* last logits and hidden row of each prompt */
+    uint64_t sampling;             /* generate: rows of logits, distributions */
     uint64_t passing;              /* the largest of what comes and goes while running */
     uint64_t drafter_weights;      /* mapped; 0: no drafter */
     uint64_t drafter_work;
     uint64_t anonymous, total;     /* total: with the weights */
 } g4_memory;
 
-/* Fills in all but plan, threads, cases, base, media and passing, which are given. */
+/* Fills in all but plan, threads, cases, base, media, sampling and passing, which are given. */
 void g4_memory_plan(g4_memory *p, const g4_model *m, const g4_model *drafter, const g4_ops *ops);
 
 /* --for dump, verify or generate with that command's own request: of all its passes the

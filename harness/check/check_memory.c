@@ -122,6 +122,7 @@ START_TEST(planned_and_taken)
         { "verify", "%d/t.h5 %d/t.h5 %d/p.h5 %d/t.h5", "" },
         { "verify", "--chunk 7 %d/p.h5", "" },
         { "generate", "--prompt Hello --max-tokens 3 --ctx 3000", "" },
+        { "generate", "--ids 2,3,4 --max-tokens 3 --ctx 300", "" },
         { "generate", PHOTO "--image-tokens 70 --max-tokens 3 --kv f16", "" },
     };
     int bad = 0;

@@ -125,6 +125,15 @@ static int round_of_drafts(run *r)
     return 0;
 }
 
+uint64_t g4_generate_bytes(const g4_config *c, const g4_generate_options *o, int drafted)
+{
+    uint64_t rows = drafted ? (uint64_t)o->max_draft + 1 : 1;
+    uint64_t dists = drafted && o->sampler.temperature > 0.0 ? rows : 1;
+    return rows * (uint64_t)(c->vocab_size + c->hidden_size) * sizeof(float) +
+           dists * g4_dist_bytes(c->vocab_size);
+}
+
+/* What g4_generate_bytes counts. */
 static g4_status allocate(run *r, g4_arena *arena, g4_err *err)
 {
     size_t rows = r->d ? (size_t)r->o->max_draft + 1 : 1;

@@ -24,6 +24,9 @@ typedef struct g4_generate_stats {
     int64_t drafted_at[G4_MAX_DRAFT], accepted_at[G4_MAX_DRAFT];   /* by draft position */
 } g4_generate_stats;
 
+/* What g4_generate allocates. */
+uint64_t g4_generate_bytes(const g4_config *c, const g4_generate_options *o, int drafted);
+
 /* Called for each token as soon as it is certain; nonzero stops. */
 typedef int g4_token_fn(void *ctx, int32_t id);
 

@@ -5,6 +5,12 @@
 
 #include <string.h>
 
+uint64_t g4_dist_bytes(int64_t vocab)
+{
+    const g4_dist *d;
+    return (uint64_t)vocab * (sizeof *d->ids + sizeof *d->p + sizeof *d->dense);
+}
+
 g4_status g4_dist_init(g4_dist *d, int64_t vocab, g4_arena *arena, g4_err *err)
 {
     d->n = 0;

@@ -28,6 +28,7 @@ typedef struct g4_dist {
     double *dense;                 /* [capacity] p by token id */
 } g4_dist;
 
+uint64_t g4_dist_bytes(int64_t vocab);
 g4_status g4_dist_init(g4_dist *d, int64_t vocab, g4_arena *arena, g4_err *err);
 
 /* The most likely token that is not suppressed; the lowest id among equals. */
