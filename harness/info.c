@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "harness/info.h"
 
-#include "ref/base/json.h"
+#include "ref/file/document.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -13,16 +13,14 @@ static g4_status read_architecture(g4_info *info, g4_arena *arena, g4_err *err)
 {
     g4_json j, list;
     const char *name = "";
-    char *path = g4_arena_printf(arena, "%s/config.json", info->model->dir);
-    if (!path) return g4_nomem(err, "config.json");
-    G4_TRY(g4_json_load(&j, path, MAX_CONFIG_BYTES, err));
+    G4_TRY(g4_document_load(&j, arena, info->model->dir, "config.json", 1, MAX_CONFIG_BYTES, err));
     g4_status s = g4_json_opt_str(&j, "model_type", &name, err);
     if (s == G4_OK) s = g4_json_array(&j, "architectures", 0, &list, err);
     if (s == G4_OK && json_is_string(json_array_get(list.root, 0)))
         name = json_string_value(json_array_get(list.root, 0));
     if (s == G4_OK) {
         info->architecture = g4_arena_strndup(arena, name, strlen(name));
-        if (!info->architecture) s = g4_nomem(err, path);
+        if (!info->architecture) s = g4_nomem(err, info->model->dir);
     }
     g4_json_free(&j);
     return s;

@@ -12,14 +12,6 @@ static g4_status refuse_unbuilt(const g4_options *o, g4_err *err)
 {
     if (o->engine && strcmp(o->engine, "ref") != 0)
         return g4_fail(err, G4_EINPUT, "--engine %s: only ref is built", o->engine);
-    if (o->mmproj)
-        return g4_fail(err, G4_EINPUT, "%s: GGUF files are not read yet (--mmproj)", o->mmproj);
-    const char *names[] = { o->model, o->draft };
-    for (int i = 0; i < 2; i++) {
-        size_t n = names[i] ? strlen(names[i]) : 0;
-        if (n > 5 && strcmp(names[i] + n - 5, ".gguf") == 0)
-            return g4_fail(err, G4_EINPUT, "%s: GGUF files are not read yet", names[i]);
-    }
     return G4_OK;
 }
 

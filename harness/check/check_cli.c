@@ -97,7 +97,7 @@ static const struct {
     { "info --model %m --json --json", "--json: given twice" },
     { "info --model %m --temperature 1", "--temperature: not an option of info" },
     { "info --model %d/none", "none: no such model folder" },
-    { "info --model %m/config.json", "config.json: a file, expected a model folder (GGUF" },
+    { "info --model %m/config.json", "config.json: neither a model folder nor a GGUF file" },
     { "info --model %d", "config.json: cannot open: No such file or directory" },
     { "info --model /dev/null", "/dev/null: no such model folder" },
     { "info --model a\x1b[2J\xc2\x9b" "31m\x07", "no such model folder" },

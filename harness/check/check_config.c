@@ -593,7 +593,7 @@ START_TEST(files_that_are_none)
     ck_assert_int_eq(g4_config_load(&c, "/no/such", &arena, &err), G4_EINPUT);
     ck_assert_str_eq(err.msg, "/no/such: no such model folder");
     ck_assert_int_eq(g4_config_load(&c, "Makefile", &arena, &err), G4_EINPUT);
-    ck_assert_msg(strncmp(err.msg, "Makefile: a file", 16) == 0, "%s", err.msg);
+    ck_assert_msg(strncmp(err.msg, "Makefile: neither a model folder", 32) == 0, "%s", err.msg);
     tempdir_write(dir, "config.json", "[]", 2);
     ck_assert_int_eq(g4_config_load(&c, dir, &arena, &err), G4_EINPUT);
     ck_assert_msg(strstr(err.msg, "/config.json: not a JSON object") != NULL, "%s", err.msg);

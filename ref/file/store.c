@@ -135,8 +135,10 @@ static g4_status store_new(g4_store **store, const char *what, g4_err *err)
 
 static g4_status open_gguf(g4_store *s, const char *path, g4_err *err)
 {
-    G4_TRY(g4_gguf_open(&s->gguf, path, err));
-    G4_TRY(g4_gguf_push_tensors(s, s->gguf, err));
+    G4_TRY(g4_gguf_open_model(&s->gguf, path, err));
+    G4_TRY(g4_gguf_push_tensors(s, s->gguf.main, err));
+    if (s->gguf.media && s->gguf.media != s->gguf.main)
+        G4_TRY(g4_gguf_push_tensors(s, s->gguf.media, err));
     return sort_unique(s, err);
 }
 
@@ -154,12 +156,12 @@ static g4_status open_folder(g4_store *s, const char *dir, g4_err *err)
 g4_status g4_store_open(g4_store **store, const char *path, g4_err *err)
 {
     g4_store *s;
-    int kind = g4_path_kind(path);
+    int gguf = g4_gguf_named(path);
     *store = NULL;
-    if (kind != 1 && kind != 2)
+    if (!gguf && g4_path_kind(path) != 2)
         return g4_fail(err, G4_EINPUT, "%s: no such model folder", path);
     G4_TRY(store_new(&s, path, err));
-    g4_status st = kind == 1 ? open_gguf(s, path, err) : open_folder(s, path, err);
+    g4_status st = gguf ? open_gguf(s, path, err) : open_folder(s, path, err);
     if (st != G4_OK) {
         g4_store_close(s);
         return st;
@@ -176,8 +178,8 @@ g4_status g4_store_parse(g4_store **store, const char *file, const uint8_t *data
     G4_TRY(store_new(&s, file, err));
     g4_status st;
     if (size >= 4 && memcmp(data, "GGUF", 4) == 0) {   /* no length of a safetensors header */
-        st = g4_gguf_parse(&s->gguf, file, data, size, err);
-        if (st == G4_OK) st = g4_gguf_push_tensors(s, s->gguf, err);
+        st = g4_gguf_parse(&s->gguf.main, file, data, size, err);
+        if (st == G4_OK) st = g4_gguf_push_tensors(s, s->gguf.main, err);
     } else {
         st = g4_safetensors_parse(s, file, data, size, err);
     }
@@ -194,7 +196,7 @@ void g4_store_close(g4_store *s)
 {
     if (!s) return;
     for (struct g4_store_map *m = s->maps; m; m = m->next) g4_map_close(&m->map);
-    g4_gguf_close(s->gguf);
+    g4_gguf_close_model(&s->gguf);
     free(s->list);
     g4_arena_free(&s->arena);
     free(s);

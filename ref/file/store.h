@@ -35,7 +35,7 @@ typedef struct g4_tensor {
 
 typedef struct g4_store g4_store;
 
-/* path: a folder, or a GGUF file.  Errors name the file and the tensor. */
+/* path: a model's name (document.h).  Errors name the file and the tensor. */
 g4_status g4_store_open(g4_store **store, const char *path, g4_err *err);
 void g4_store_close(g4_store *s);
 const g4_tensor *g4_store_find(const g4_store *s, const char *name);   /* NULL: none */

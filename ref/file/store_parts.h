@@ -5,7 +5,7 @@
 
 #include "ref/base/arena.h"
 #include "ref/base/map.h"
-#include "ref/file/gguf.h"
+#include "ref/file/document.h"
 #include "ref/file/store.h"
 
 struct g4_store_map {
@@ -16,7 +16,7 @@ struct g4_store_map {
 struct g4_store {
     g4_arena arena;               /* names, paths, map list */
     struct g4_store_map *maps;
-    g4_gguf *gguf;                /* NULL: a folder's */
+    g4_gguf_pair gguf;            /* of a folder: NULL, NULL */
     g4_tensor *list;              /* [count], sorted by name once all are in */
     size_t count, capacity;
 };

@@ -5,6 +5,7 @@
 
 #include "ref/base/json.h"
 #include "ref/base/map.h"
+#include "ref/file/document.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -77,8 +78,24 @@ static g4_status detect_config(g4_chat_options *o, const char *path, g4_err *err
     return s;
 }
 
+static g4_status detect_gguf(g4_chat_options *o, const char *model, g4_err *err)
+{
+    g4_gguf_pair p;
+    size_t len = 0;
+    G4_TRY(g4_gguf_open_model(&p, model, err));
+    const g4_gguf_key *k = g4_gguf_find(p.main, "tokenizer.chat_template");
+    const char *text = g4_gguf_string(k, &len);
+    g4_status s = G4_OK;
+    if (k && !text)
+        s = g4_fail(err, G4_EINPUT, "%s: key tokenizer.chat_template is no string", model);
+    if (text) s = g4_chat_detect(o, model, text, len, err);
+    g4_gguf_close_model(&p);
+    return s;
+}
+
 g4_status g4_chat_detect_dir(g4_chat_options *o, const char *dir, g4_err *err)
 {
+    if (g4_gguf_named(dir)) return detect_gguf(o, dir, err);
     g4_arena a = { NULL };
     g4_status s = G4_OK;
     uint8_t *data;

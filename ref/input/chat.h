@@ -53,8 +53,8 @@ g4_chat_options g4_chat_defaults(void);
  * one that is none of Google's above is an error that names file. */
 g4_status g4_chat_detect(g4_chat_options *o, const char *file, const char *text, size_t len,
                          g4_err *err);
-/* The same from a checkpoint folder: chat_template.jinja, else chat_template in
- * tokenizer_config.json, else o stays as it is. */
+/* The same from a model: a folder's chat_template.jinja, else chat_template in
+ * tokenizer_config.json; a GGUF's key; else o stays as it is. */
 g4_status g4_chat_detect_dir(g4_chat_options *o, const char *dir, g4_err *err);
 
 typedef struct g4_chat g4_chat;   /* a checked conversation */

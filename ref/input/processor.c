@@ -3,7 +3,7 @@
 
 #include "ref/base/arena.h"
 #include "ref/base/json.h"
-#include "ref/base/map.h"
+#include "ref/file/document.h"
 
 #include <string.h>
 
@@ -163,9 +163,7 @@ static g4_status read_part(g4_processor *p, const char *dir, const g4_json *all,
     g4_status s = G4_OK;
     if (all->root) G4_TRY(g4_json_object(all, key, 0, &part, err));
     if (!part.root) {
-        const char *path = g4_arena_printf(&arena, "%s/%s", dir, old_file);
-        if (!path) return g4_nomem(err, old_file);
-        if (g4_path_kind(path) != 0) s = g4_json_load(&own, path, MAX_FILE, err);
+        s = g4_document_load(&own, &arena, dir, old_file, 0, MAX_FILE, err);
         part = own;
     }
     if (s == G4_OK && part.root) {
@@ -223,17 +221,14 @@ static g4_status load(g4_processor *p, const char *dir, g4_arena *arena, g4_err 
 {
     g4_json j;
     int64_t side, width;
-    const char *config = g4_arena_printf(arena, "%s/config.json", dir);
-    const char *path = g4_arena_printf(arena, "%s/processor_config.json", dir);
-    if (!config || !path) return g4_nomem(err, dir);
-    G4_TRY(g4_json_load(&j, config, MAX_FILE, err));
-    g4_status s = read_config(p, &j, &side, &width, err);
-    g4_json_free(&j);
+    g4_json config;
+    G4_TRY(g4_document_load(&config, arena, dir, "config.json", 1, MAX_FILE, err));
+    g4_status s = read_config(p, &config, &side, &width, err);
+    g4_json_free(&config);
     if (s != G4_OK) return s;
-    j = (g4_json){ NULL, path };
-    if (g4_path_kind(path) != 0) G4_TRY(g4_json_load(&j, path, MAX_FILE, err));
+    G4_TRY(g4_document_load(&j, arena, dir, "processor_config.json", 0, MAX_FILE, err));
     s = read_processor(p, dir, &j, err);
-    if (s == G4_OK) s = check_fit(p, config, path, side, width, err);
+    if (s == G4_OK) s = check_fit(p, config.file, j.file, side, width, err);
     g4_json_free(&j);
     return s;
 }

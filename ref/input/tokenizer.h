@@ -28,7 +28,8 @@ g4_status g4_ids_push(g4_ids *l, int32_t id, g4_err *err);
 void g4_ids_free(g4_ids *l);
 
 /* Reads dir/tokenizer.json, and the id of the BOS token from config.json or,
- * where that has none, generation_config.json or tokenizer_config.json. */
+ * where that has none, generation_config.json or tokenizer_config.json; or the
+ * keys of a GGUF (ref/file/document.h: how a model is named). */
 g4_status g4_tokenizer_load(g4_tokenizer **t, const char *dir, g4_err *err);
 /* The text of a tokenizer.json; file is for messages.  BOS is then the token
  * that the post-processor writes first, if any. */

@@ -5,6 +5,7 @@
  * decoding can trust every id. */
 #include "ref/base/arena.h"
 #include "ref/base/map.h"
+#include "ref/file/document.h"
 #include "ref/input/tokenizer_load.h"
 
 #include <stdlib.h>
@@ -88,20 +89,27 @@ static g4_status parse(g4_tokenizer *t, const char *file, const uint8_t *data, s
     return s;
 }
 
-g4_status g4_tokenizer_parse(g4_tokenizer **out, const char *file, const void *json, size_t size,
-                             g4_err *err)
+/* json NULL: file is a GGUF model's name. */
+static g4_status make(g4_tokenizer **out, const char *file, const void *json, size_t size,
+                      g4_err *err)
 {
     *out = NULL;
     g4_tokenizer *t = calloc(1, sizeof *t);
     if (!t) return g4_nomem(err, file);
     t->bos = t->unk = -1;
-    g4_status s = parse(t, file, json, size, err);
+    g4_status s = json ? parse(t, file, json, size, err) : g4_tokenizer_from_gguf(t, file, err);
     if (s != G4_OK) {
         g4_tokenizer_free(t);
         return s;
     }
     *out = t;
     return G4_OK;
+}
+
+g4_status g4_tokenizer_parse(g4_tokenizer **t, const char *file, const void *json, size_t size,
+                             g4_err *err)
+{
+    return make(t, file, json ? json : "", size, err);
 }
 
 void g4_tokenizer_free(g4_tokenizer *t)
@@ -216,6 +224,7 @@ g4_status g4_tokenizer_load(g4_tokenizer **t, const char *dir, g4_err *err)
 {
     g4_arena a = { 0 };
     *t = NULL;
+    if (g4_gguf_named(dir)) return make(t, dir, NULL, 0, err);
     g4_status s = load(t, dir, &a, err);
     g4_arena_free(&a);
     if (s != G4_OK) {

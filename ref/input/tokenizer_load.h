@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Between tokenizer_load.c and tokenizer_components.c. */
+ * Between tokenizer_load.c, tokenizer_components.c and tokenizer_gguf.c. */
 #ifndef G4_INPUT_TOKENIZER_LOAD_H
 #define G4_INPUT_TOKENIZER_LOAD_H
 
@@ -7,5 +7,8 @@
 
 /* Everything of tokenizer.json but vocab and merges, which are in t already. */
 g4_status g4_tokenizer_components(g4_tokenizer *t, const g4_json *root, g4_err *err);
+
+/* Everything, from the keys of a GGUF; messages name its file. */
+g4_status g4_tokenizer_from_gguf(g4_tokenizer *t, const char *model, g4_err *err);
 
 #endif

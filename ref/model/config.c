@@ -3,6 +3,7 @@
 
 #include "ref/base/json.h"
 #include "ref/base/map.h"
+#include "ref/file/document.h"
 
 #include <string.h>
 
@@ -398,15 +399,10 @@ g4_status g4_config_load(g4_config *c, const char *dir, g4_arena *arena, g4_err 
 {
     g4_json j;
     int kind = g4_path_kind(dir);
-    if (kind == 1)
-        return g4_fail(err, G4_EINPUT, "%s: a file, expected a model folder (GGUF files are not "
-                       "read yet)", dir);
-    if (kind == 0 || kind == 3)
+    if (!g4_gguf_named(dir) && (kind == 0 || kind == 3))
         return g4_fail(err, G4_EINPUT, "%s: no such model folder", dir);
-    if (kind != 2) return g4_fail(err, G4_EIO, "%s: cannot be looked at as a folder", dir);
-    char *path = g4_arena_printf(arena, "%s/config.json", dir);
-    if (!path) return g4_nomem(err, dir);
-    G4_TRY(g4_json_load(&j, path, MAX_CONFIG_BYTES, err));
+    if (kind == 4) return g4_fail(err, G4_EIO, "%s: cannot be looked at as a folder", dir);
+    G4_TRY(g4_document_load(&j, arena, dir, "config.json", 1, MAX_CONFIG_BYTES, err));
     g4_status s = g4_config_parse(c, &j, arena, err);
     g4_json_free(&j);
     return s;

@@ -3,7 +3,7 @@
  * model (generation/configuration_utils.py, 5.20.2). */
 #include "ref/model/config.h"
 
-#include "ref/base/map.h"
+#include "ref/file/document.h"
 
 #include <string.h>
 
@@ -81,10 +81,8 @@ g4_status g4_generation_load(g4_generation *g, const char *dir, const g4_config 
 {
     g4_arena arena = { NULL };
     g4_json j = { .root = NULL };
-    char *path = g4_arena_printf(&arena, "%s/generation_config.json", dir);
-    if (!path) return g4_nomem(err, dir);
-    g4_status s = G4_OK;
-    if (g4_path_kind(path) != 0) s = g4_json_load(&j, path, MAX_CONFIG_BYTES, err);
+    g4_status s = g4_document_load(&j, &arena, dir, "generation_config.json", 0,
+                                   MAX_CONFIG_BYTES, err);
     if (s == G4_OK) s = g4_generation_parse(g, &j, c, err);
     g4_json_free(&j);
     g4_arena_free(&arena);
