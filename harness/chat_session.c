@@ -49,7 +49,7 @@ static void choose_plan(const g4_chat_session *s, g4_engine_plan *plan)
 static g4_status open_engine(g4_chat_session *s, g4_err *err)
 {
     const g4_config *c = &s->rt.model->config;
-    g4_engine_plan plan = { .kv = s->rt.kv };
+    g4_engine_plan plan = s->rt.plan;
     G4_TRY(g4_asked_mask(&plan.mask, s->o, NULL, err));
     choose_plan(s, &plan);
     G4_TRY(g4_engine_open(&s->engine, s->rt.model, &s->rt.ops, s->rt.par, &plan, err));

@@ -99,7 +99,8 @@ static g4_status open_pass(job *j, int at)
 
 static g4_status run_pass(job *j)
 {
-    g4_engine_plan plan = { .kv = j->rt.kv, .mask = j->dumps[0].mask };
+    g4_engine_plan plan = j->rt.plan;
+    plan.mask = j->dumps[0].mask;
     g4_pass_plan(&plan, j->cases, j->count, j->o->chunk, j->dumps[0].steps);
     G4_TRY(g4_pass_open(&j->pass, &j->rt, &plan, j->cases, j->count, j->err));
     for (int i = 0; i < j->count; i++) {

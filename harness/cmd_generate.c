@@ -86,7 +86,7 @@ static g4_status open_engine(job *j)
 {
     const g4_prompt *p = &j->asked.prompt;
     int64_t draft_rows = j->rt.draft ? j->opt.max_draft + 1 : 1, most = G4_MAX_POSITION;
-    g4_engine_plan plan = { .kv = j->rt.kv };
+    g4_engine_plan plan = j->rt.plan;
     G4_TRY(g4_asked_mask(&plan.mask, j->o, NULL, j->err));
     g4_stream_plan(&plan, p, j->o, j->opt.max_tokens, draft_rows);
     if (p->n > plan.ctx)

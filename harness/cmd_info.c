@@ -72,22 +72,22 @@ static g4_status make_plan(job *j, g4_err *err)
     const g4_config *c = &j->model->config;
     g4_ops ops = g4_ops_ref();
     g4_par *par;
-    int kv = g4_dtype_by_name(o->kv ? o->kv : "f32");
+    g4_engine_plan plan;
+    G4_TRY(g4_runtime_plan(&plan, o, err));
     int64_t most = c->max_position_embeddings, ctx = o->ctx ? o->ctx : DEFAULT_CTX;
     if (o->ctx > most)
         return g4_fail(err, G4_EINPUT, "--ctx %lld: %s has %lld positions", (long long)o->ctx,
                        o->model, (long long)most);
     if (ctx > most) ctx = most;
     for (int kind = 0; kind < 2; kind++) {
-        int64_t width = c->kv_heads[kind] * c->head_dim[kind], block = g4_dtype_get(kv)->block;
+        int64_t width = c->kv_heads[kind] * c->head_dim[kind], block = g4_dtype_get(plan.kv)->block;
         if (width % block != 0)
             return g4_fail(err, G4_EINPUT, "--kv %s: cache rows of %s have %lld values, not a "
                            "multiple of %lld", o->kv, o->model, (long long)width, (long long)block);
     }
     G4_TRY(g4_ops_select(&ops, g4_cpu_isas(), err));
     G4_TRY(g4_par_open(&par, (int)o->threads, err));   /* as a run does; counted, too */
-    j->memory = (g4_memory){ .plan = { .kv = (g4_dtype)kv, .mask = G4_MASK_OFFICIAL },
-                             .threads = g4_par_threads(par) };
+    j->memory = (g4_memory){ .plan = plan, .threads = g4_par_threads(par) };
     g4_status s = G4_OK;
     if (o->purpose) s = g4_memory_request(&j->memory, o, j->model, j->drafter, &ops, err);
     else plan_text(j, ctx, &ops);

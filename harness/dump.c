@@ -182,13 +182,14 @@ g4_status g4_dump_begin(g4_dump *d)
     G4_TRY(g4_golden_create(&d->w, o->out, d->err));
     const char *name = d->asked.golden ? g4_golden_text(d->asked.golden, "case") : NULL;
     char isa[G4_ISA_TEXT];
-    G4_TRY(g4_golden_put_text(d->w, "producer", "gemma4, engine ref", d->err));
+    const char *producer = d->rt->plan.stream ? "gemma4, engine opt" : "gemma4, engine ref";
+    G4_TRY(g4_golden_put_text(d->w, "producer", producer, d->err));
     G4_TRY(g4_golden_put_text(d->w, "case", name ? name : "request", d->err));
     G4_TRY(g4_golden_put_text(d->w, "dtype", "float32", d->err));
     G4_TRY(g4_golden_put_text(d->w, "detail", details[d->detail], d->err));
     G4_TRY(g4_golden_put_text(d->w, "mask", g4_mask_name(d->engine->plan.mask), d->err));
     G4_TRY(g4_golden_put_text(d->w, "isa", g4_isa_print(isa, d->rt->isas), d->err));
-    G4_TRY(g4_golden_put_text(d->w, "kv", g4_dtype_get(d->rt->kv)->name, d->err));
+    G4_TRY(g4_golden_put_text(d->w, "kv", g4_dtype_get(d->rt->plan.kv)->name, d->err));
     if (o->bos) G4_TRY(g4_golden_put_text(d->w, "bos", o->bos, d->err));
     if (d->asked.text) {
         G4_TRY(g4_golden_put_text(d->w, "prompt", d->asked.text, d->err));

@@ -23,18 +23,16 @@ uint64_t g4_memory_now(void)
 
 static void plan_cache(g4_memory *p, const g4_config *c)
 {
-    uint64_t bytes[2], all = (uint64_t)p->cases;
+    uint64_t all = (uint64_t)p->cases;
     for (int kind = 0; kind < 2; kind++) {
         p->layers[kind] = 0;
         for (int64_t l = 0; l < c->num_hidden_layers; l++)
             p->layers[kind] += c->layer_kind[l] == kind;
         p->slots[kind] = g4_cache_slots(c, &p->plan, kind);
-        bytes[kind] = 2 * (uint64_t)(p->layers[kind] * p->slots[kind]) *
-                      g4_dtype_row_bytes(p->plan.kv, c->kv_heads[kind] * c->head_dim[kind]);
     }
-    p->cache_sliding = bytes[G4_SLIDING] * all;
-    p->cache_full = bytes[G4_FULL] * all;
-    p->cache = c->is_drafter ? 0 : g4_session_bytes(c, &p->plan) * all;   /* it has none */
+    p->cache_sliding = g4_cache_bytes(c, &p->plan, G4_SLIDING) * all;
+    p->cache_full = g4_cache_bytes(c, &p->plan, G4_FULL) * all;
+    p->cache = g4_session_bytes(c, &p->plan) * all;
 }
 
 void g4_memory_plan(g4_memory *p, const g4_model *m, const g4_model *drafter, const g4_ops *ops)

@@ -7,14 +7,6 @@
 
 #include <string.h>
 
-/* What the command line may name but this build cannot do yet. */
-static g4_status refuse_unbuilt(const g4_options *o, g4_err *err)
-{
-    if (o->engine && strcmp(o->engine, "ref") != 0)
-        return g4_fail(err, G4_EINPUT, "--engine %s: only ref is built", o->engine);
-    return G4_OK;
-}
-
 static g4_status open_draft(g4_runtime *rt, const g4_options *o, g4_draft_need need, g4_err *err)
 {
     g4_arena arena = { NULL };
@@ -32,23 +24,37 @@ static g4_status open_draft(g4_runtime *rt, const g4_options *o, g4_draft_need n
     return s;
 }
 
+g4_status g4_runtime_plan(g4_engine_plan *plan, const g4_options *o, g4_err *err)
+{
+    int kv = g4_dtype_by_name(o->kv ? o->kv : "f32");
+    if (kv != G4_F32 && kv != G4_F16 && kv != G4_Q8_0)
+        return g4_fail(err, G4_EINPUT, "--kv %s: known are f32, f16, q8_0", o->kv);
+    *plan = (g4_engine_plan){ .kv = (g4_dtype)kv };
+    plan->stream = !o->engine || strcmp(o->engine, "opt") == 0;
+    return G4_OK;
+}
+
+/* Quantized matrices into the form that the fast kernels read. */
+static g4_status pack(g4_runtime *rt, g4_err *err)
+{
+    G4_TRY(g4_model_pack(rt->model, &rt->ops, rt->par, err));
+    if (rt->draft) G4_TRY(g4_model_pack(rt->draft, &rt->ops, rt->par, err));
+    rt->plan.panels = rt->model->panels || (rt->draft && rt->draft->panels);
+    return G4_OK;
+}
+
 g4_status g4_runtime_open(g4_runtime *rt, const g4_options *o, g4_draft_need need, g4_err *err)
 {
     memset(rt, 0, sizeof *rt);
-    G4_TRY(refuse_unbuilt(o, err));
     G4_TRY(g4_isa_parse(&rt->isas, o->isa, err));
     G4_TRY(g4_ops_select(&rt->ops, rt->isas, err));
-    if (o->kv) {
-        int kv = g4_dtype_by_name(o->kv);
-        if (kv != G4_F32 && kv != G4_F16 && kv != G4_Q8_0)
-            return g4_fail(err, G4_EINPUT, "--kv %s: known are f32, f16, q8_0", o->kv);
-        rt->kv = (g4_dtype)kv;
-    }
+    G4_TRY(g4_runtime_plan(&rt->plan, o, err));
     G4_TRY(g4_model_open(&rt->model, o->model, err));
     if (rt->model->config.is_drafter)
         return g4_fail(err, G4_EINPUT, "%s: is a drafter; a model is needed here", o->model);
     G4_TRY(open_draft(rt, o, need, err));
-    return g4_par_open(&rt->par, (int)o->threads, err);
+    G4_TRY(g4_par_open(&rt->par, (int)o->threads, err));
+    return rt->plan.stream ? pack(rt, err) : G4_OK;
 }
 
 void g4_runtime_close(g4_runtime *rt)

@@ -19,11 +19,14 @@ typedef struct g4_runtime {
     g4_par *par;
     g4_ops ops;
     unsigned isas;
-    g4_dtype kv;
+    g4_engine_plan plan;         /* kv, panels, stream: where engines' plans begin */
 } g4_runtime;
 
 /* rt is filled with zeros first, so that g4_runtime_close is right in any case. */
 g4_status g4_runtime_open(g4_runtime *rt, const g4_options *o, g4_draft_need need, g4_err *err);
 void g4_runtime_close(g4_runtime *rt);
+
+/* What --engine and --kv say of plans, but for panels, which depend on the model. */
+g4_status g4_runtime_plan(g4_engine_plan *plan, const g4_options *o, g4_err *err);
 
 #endif

@@ -325,7 +325,8 @@ static g4_status open_batch(batch *b, const g4_runtime *rt, const char *const *p
 
 static g4_status run_batch(batch *b, const g4_runtime *rt, const g4_verify_options *o, g4_err *err)
 {
-    g4_engine_plan plan = { .kv = rt->kv, .mask = b->checks[0].mask };
+    g4_engine_plan plan = rt->plan;
+    plan.mask = b->checks[0].mask;
     g4_pass_plan(&plan, b->cases, b->count, o->chunk, G4_VERIFY_DRAFT);
     G4_TRY(g4_pass_open(&b->pass, rt, &plan, b->cases, b->count, err));
     for (int i = 0; i < b->count; i++) {

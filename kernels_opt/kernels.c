@@ -3,6 +3,7 @@
 
 #include "kernels_opt/lanes.h"
 #include "kernels_opt/panel.h"
+#include "kernels_opt/span.h"
 
 #include <stddef.h>
 
@@ -38,6 +39,9 @@ g4_ops g4_ops_definitions(void)
     ops.xq_bytes = g4_xq_bytes;
     ops.round_pieces = g4_xq_pieces;
     ops.round_x = g4_round_x_c;
+    ops.span_scratch = g4_span_scratch;
+    ops.attend_span = g4_attend_span_c;
+    ops.span_merge = g4_span_merge_c;
     for (int t = 0; t < G4_DTYPE_COUNT; t++)
         if (g4_panel_format_get((g4_dtype)t).blocks) ops.linear_panel[t] = g4_linear_panel_c;
     return ops;

@@ -197,9 +197,11 @@ START_TEST(info_in_json)
     json_t *bf16 = json_object_get(json_object_get(root, "formats"), "bf16");
     ck_assert_int_eq(json_integer_value(json_object_get(bf16, "values")), parameters);
     /* Cache: 5 sliding layers of at least window + chunk rows, one full layer of ctx
-     * rows; keys and values; f16; 2 x 16 and 1 x 32 values a row. */
+     * rows; keys and values; f16; 2 x 16 and 1 x 32 values a row.  The full one keeps
+     * values alone, and 4 cosines and sines a token. */
     json_t *memory = json_object_get(root, "memory");
-    ck_assert_int_eq(json_integer_value(json_object_get(memory, "cache_full")), 100 * 2 * 2 * 32);
+    ck_assert_int_eq(json_integer_value(json_object_get(memory, "cache_full")),
+                     100 * (2 * 32 + 2 * 4 * 4));
     ck_assert_int_ge(json_integer_value(json_object_get(memory, "cache_sliding")),
                      5 * (16 + 10) * 2 * 2 * 32);
     json_decref(root);

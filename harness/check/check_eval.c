@@ -289,7 +289,10 @@ static void alone(const g4_doc *d, const int32_t *more, int64_t n, int64_t rows,
     p.ids = ids;
     p.positions = at;
     p.types = types;
-    g4_engine_plan plan = { .rows = all, .logit_rows = rows, .ctx = all + 16 };
+    g4_engine_plan plan = rt.plan;
+    plan.rows = all;
+    plan.logit_rows = rows;
+    plan.ctx = all + 16;
     ck_assert_int_eq(g4_engine_open(&e, rt.model, &rt.ops, rt.par, &plan, &err), G4_OK);
     ck_assert_int_eq(g4_session_open(&s, e, &err), G4_OK);
     ck_assert_int_eq(g4_soft_embed(&soft, e, &p, NULL, &err), G4_OK);

@@ -85,6 +85,30 @@ START_TEST(narrow_cache)
 }
 END_TEST
 
+/* Attention as a stream: other bits than the reference's, but always the same. */
+START_TEST(stream)
+{
+    static const g4_dtype caches[] = { G4_F32, G4_F16 };
+    char dir[256], draft[300];
+    model_run a = plain(_i, dir), b;
+    snprintf(draft, sizeof draft, "%s/assistant", dir);
+    for (int i = 0; i < 2; i++) {
+        a.stream = 1;
+        a.kv = caches[i];
+        a.isa = "c";
+        a.draft = draft;
+        b = a;
+        b.isa = NULL;
+        b.threads = 3;
+        b.chunk = 7;
+        same(&a, &b, "other threads, chunks and kernels");
+        b.chunk = 1;
+        b.threads = 1;
+        same(&a, &b, "token by token");
+    }
+}
+END_TEST
+
 START_TEST(all_masks)
 {
     char dir[256];
@@ -219,6 +243,7 @@ Suite *check_invariance(void)
     tcase_add_loop_test(t, chunks, 0, cases);
     tcase_add_loop_test(t, instruction_sets, 0, cases);
     tcase_add_loop_test(t, narrow_cache, 0, cases);
+    tcase_add_loop_test(t, stream, 0, cases);
     tcase_add_loop_test(t, all_masks, 0, 4);
     tcase_add_loop_test(t, drafter, 0, cases);
     tcase_add_test(t, batches);

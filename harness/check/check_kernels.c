@@ -100,7 +100,8 @@ START_TEST(linear_panel_digest)
 END_TEST
 
 static const char *const row_ops[] = {
-    "round_x", "rmsnorm", "layernorm", "rope", "attend", "gelu_mul", "add_scale", "softcap",
+    "round_x", "rmsnorm", "layernorm", "rope", "attend", "attend_span", "span_merge",
+    "gelu_mul", "add_scale", "softcap",
 };
 
 START_TEST(op_digest)

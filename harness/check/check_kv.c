@@ -59,8 +59,8 @@ START_TEST(ring_and_linear)   /* _i: the number format */
 {
     g4_arena arena = { NULL };
     g4_kv ring, linear;
-    ck_assert_int_eq(g4_kv_init(&ring, (g4_dtype)_i, SLOTS, WIDTH, &arena, NULL), G4_OK);
-    ck_assert_int_eq(g4_kv_init(&linear, (g4_dtype)_i, TOKENS, WIDTH, &arena, NULL), G4_OK);
+    ck_assert_int_eq(g4_kv_init(&ring, (g4_dtype)_i, SLOTS, WIDTH, 0, &arena, NULL), G4_OK);
+    ck_assert_int_eq(g4_kv_init(&linear, (g4_dtype)_i, TOKENS, WIDTH, 0, &arena, NULL), G4_OK);
     ck_assert_uint_eq(ring.row_bytes, g4_dtype_row_bytes((g4_dtype)_i, WIDTH));
     for (int64_t t = 0; t < TOKENS; t++) {
         put(&ring, t, 0);
@@ -80,7 +80,7 @@ START_TEST(rows_are_replaced)
 {
     g4_arena arena = { NULL };
     g4_kv kv;
-    ck_assert_int_eq(g4_kv_init(&kv, (g4_dtype)_i, SLOTS, WIDTH, &arena, NULL), G4_OK);
+    ck_assert_int_eq(g4_kv_init(&kv, (g4_dtype)_i, SLOTS, WIDTH, 0, &arena, NULL), G4_OK);
     for (int64_t t = 0; t < 20; t++) put(&kv, t, 0);
     for (int64_t t = 18; t < 20; t++) put(&kv, t, 2);
     expect(&kv, 13, 18, 0);
@@ -96,10 +96,10 @@ START_TEST(widths_that_do_not_fit)
     g4_kv kv;
     g4_err err;
     for (int i = 0; i < 4; i++) {
-        ck_assert_int_eq(g4_kv_init(&kv, G4_Q8_0, 4, widths[i], &arena, &err), G4_EINPUT);
+        ck_assert_int_eq(g4_kv_init(&kv, G4_Q8_0, 4, widths[i], 0, &arena, &err), G4_EINPUT);
         ck_assert_msg(strstr(err.msg, "--kv q8_0 needs key rows in blocks of 32") != NULL, "%s",
                       err.msg);
-        ck_assert_int_eq(g4_kv_init(&kv, G4_F16, 4, widths[i], &arena, &err), G4_OK);
+        ck_assert_int_eq(g4_kv_init(&kv, G4_F16, 4, widths[i], 0, &arena, &err), G4_OK);
     }
     g4_arena_free(&arena);
 }
@@ -111,10 +111,10 @@ START_TEST(memory_that_is_not_there)
     g4_kv kv;
     g4_err err;
     /* 2^62 rows of 256 bytes wrap around 2^64 */
-    ck_assert_int_eq(g4_kv_init(&kv, G4_F32, (int64_t)1 << 62, 64, &arena, &err), G4_ENOMEM);
+    ck_assert_int_eq(g4_kv_init(&kv, G4_F32, (int64_t)1 << 62, 64, 0, &arena, &err), G4_ENOMEM);
     for (long n = 1; n <= 2; n++) {
         fault_alloc_arm(n, 0);
-        g4_status s = g4_kv_init(&kv, G4_F16, 4096, WIDTH, &arena, &err);
+        g4_status s = g4_kv_init(&kv, G4_F16, 4096, WIDTH, 0, &arena, &err);
         g4_arena_free(&arena);
         fault_end();
         ck_assert_int_eq(s, G4_ENOMEM);

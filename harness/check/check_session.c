@@ -2,6 +2,7 @@
  * Sessions: which chunks a prefill is cut into, what it refuses, how far a ring
  * can be rewound, and that plans tell what is really allocated. */
 #include "harness/check/fault.h"
+#include "kernels_opt/kernels.h"
 #include "ref/base/rng.h"
 #include "ref/dtype/dtype.h"
 #include "ref/model/forward.h"
@@ -26,7 +27,7 @@ static void model_open(void)
     g4_err err = { G4_OK, "" };
     ck_assert_msg(g4_model_open(&model, SMALL, &err) == G4_OK, "%s", err.msg);
     ck_assert_int_eq(g4_par_open(&par, 1, &err), G4_OK);
-    ops = g4_ops_ref();
+    ops = g4_ops_definitions();
 }
 
 static void model_close(void)
@@ -316,6 +317,7 @@ START_TEST(plans_are_what_is_taken)
         { .rows = 700, .logit_rows = 64, .ctx = 2000 },
         { .rows = 2048, .logit_rows = 1, .ctx = 2048 },
         { .rows = 33, .logit_rows = 1, .ctx = 4000, .kv = G4_F16 },
+        { .rows = 33, .logit_rows = 1, .ctx = 4000, .kv = G4_F16, .stream = 1 },
     };
     for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
         const g4_config *c = &model->config;
@@ -326,11 +328,11 @@ START_TEST(plans_are_what_is_taken)
         uint64_t want = g4_session_bytes(c, &plans[i]);
         /* 17 buffers, one thread's scratch, the list of threads */
         check_taken(g4_engine_bytes(c, &plans[i], &ops, 1), g4_arena_bytes(&e->arena), 19);
-        /* keys and values of each layer; the list of layers */
-        check_taken(want, g4_arena_bytes(&s->arena), 2 * (uint64_t)c->num_hidden_layers + 1);
-        uint64_t sum = 0;
+        /* keys and values of each layer; the list of layers; the angles */
+        check_taken(want, g4_arena_bytes(&s->arena), 2 * (uint64_t)c->num_hidden_layers + 2);
+        uint64_t sum = s->turn ? 2 * (uint64_t)(s->pairs * s->ctx) * sizeof(float) : 0;
         for (int64_t l = 0; l < c->num_hidden_layers; l++)
-            sum += 2 * (uint64_t)s->kv[l].slots * s->kv[l].row_bytes;
+            sum += (s->kv[l].key ? 2 : 1) * (uint64_t)s->kv[l].slots * s->kv[l].row_bytes;
         ck_assert_uint_eq(sum, want);   /* to the byte */
         g4_session_close(s);
         g4_engine_close(e);

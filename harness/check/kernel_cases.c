@@ -148,6 +148,7 @@ int kernel_case_count(const char *op)
 {
     if (strcmp(op, "linear") == 0) return kernel_linear_count();
     if (strcmp(op, "attend") == 0) return kernel_attend_count();
+    if (strcmp(op, "attend_span") == 0 || strcmp(op, "span_merge") == 0) return kernel_span_count();
     if (strcmp(op, "linear_panel") == 0 || strcmp(op, "round_x") == 0) return kernel_panel_count();
     return is_row_op(op) ? ROW_CASES : 0;
 }
@@ -159,6 +160,10 @@ void kernel_case_run(kernel_run *run, const g4_ops *ops, const char *op, g4_dtyp
         kernel_linear_run(run, index);
     } else if (strcmp(op, "attend") == 0) {
         kernel_attend_run(run, index);
+    } else if (strcmp(op, "attend_span") == 0) {
+        kernel_span_run(run, index);
+    } else if (strcmp(op, "span_merge") == 0) {
+        kernel_merge_run(run, index);
     } else if (strcmp(op, "linear_panel") == 0) {
         kernel_panel_run(run, index);
     } else if (strcmp(op, "round_x") == 0) {

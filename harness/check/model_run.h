@@ -18,6 +18,7 @@ typedef struct model_run {
     int64_t chunk;                  /* 0: at once */
     int mask;                       /* -1: the file's */
     g4_dtype kv;
+    int stream;                     /* attention as engine opt has it */
 } model_run;
 
 /* Fails the test on any error. */

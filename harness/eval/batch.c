@@ -51,8 +51,9 @@ static int64_t common(const int32_t *a, int64_t na, const int32_t *b, int64_t nb
 static void plan_sizes(const g4_batch *b, g4_engine_plan *plan, int64_t *rows)
 {
     int64_t shared = INT64_MAX;
-    *plan = (g4_engine_plan){ .rows = b->chunk > 0 ? b->chunk : DEFAULT_CHUNK,
-                              .kv = b->rt->kv, .mask = b->mask };
+    *plan = b->rt->plan;
+    plan->rows = b->chunk > 0 ? b->chunk : DEFAULT_CHUNK;
+    plan->mask = b->mask;
     *rows = 1;
     for (size_t i = 0; i < b->count; i++) {
         const g4_batch_job *j = &b->jobs[i];

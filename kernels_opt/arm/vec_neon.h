@@ -24,6 +24,24 @@ G4_INLINE void vec_store(float *p, vec v) { vst1q_f32(p, v); }
 G4_INLINE vec vec_add(vec a, vec b) { return vaddq_f32(a, b); }
 G4_INLINE vec vec_fma(vec a, vec b, vec c) { return vfmaq_f32(c, a, b); }
 
+G4_INLINE vec vec_sub(vec a, vec b) { return vsubq_f32(a, b); }
+G4_INLINE vec vec_mul(vec a, vec b) { return vmulq_f32(a, b); }
+G4_INLINE vec vec_max(vec a, vec b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+
+/* p * 2^n, n the low bits of `even` (kernels_opt/span.h). */
+G4_INLINE vec vec_times_2_to(vec p, vec even)
+{
+    uint32x4_t n = vshlq_n_u32(vreinterpretq_u32_f32(even), 23);
+    return vreinterpretq_f32_u32(vaddq_u32(vreinterpretq_u32_f32(p), n));
+}
+
+/* x < least ? 0 : p */
+G4_INLINE vec vec_zero_below(vec p, vec x, float least)
+{
+    uint32x4_t below = vcltq_f32(x, vdupq_n_f32(least));
+    return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(p), below));
+}
+
 /* Weights have no alignment: bytes are loaded, not floats. */
 G4_INLINE vec vec_load(const void *p)
 {

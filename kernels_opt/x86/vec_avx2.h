@@ -21,6 +21,23 @@ G4_INLINE void vec_store(float *p, vec v) { _mm256_storeu_ps(p, v); }
 G4_INLINE vec vec_add(vec a, vec b) { return _mm256_add_ps(a, b); }
 G4_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 
+G4_INLINE vec vec_sub(vec a, vec b) { return _mm256_sub_ps(a, b); }
+G4_INLINE vec vec_mul(vec a, vec b) { return _mm256_mul_ps(a, b); }
+G4_INLINE vec vec_max(vec a, vec b) { return _mm256_max_ps(a, b); }   /* a > b ? a : b */
+
+/* p * 2^n, n the low bits of `even` (kernels_opt/span.h). */
+G4_INLINE vec vec_times_2_to(vec p, vec even)
+{
+    __m256i n = _mm256_slli_epi32(_mm256_castps_si256(even), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), n));
+}
+
+/* x < least ? 0 : p */
+G4_INLINE vec vec_zero_below(vec p, vec x, float least)
+{
+    return _mm256_and_ps(_mm256_cmp_ps(x, _mm256_set1_ps(least), _CMP_NLT_UQ), p);
+}
+
 G4_INLINE vec vec_bf16(const void *p)
 {
     __m256i h = _mm256_cvtepu16_epi32(_mm_loadu_si128(p));

@@ -58,19 +58,12 @@ static void project_keys_values(g4_engine *e, const g4_batch *b, int64_t l)
 static void attend(g4_engine *e, const g4_kv *kv, int64_t at, int64_t n, int kind)
 {
     const g4_config *c = &e->model->config;
-    const g4_span *keys = e->keys[kind] + at;
-    int64_t lo = keys[0].begin, hi = keys[0].end,
-            width = c->num_attention_heads * c->head_dim[kind];
-    for (int64_t t = 1; t < n; t++) {
-        if (keys[t].begin < lo) lo = keys[t].begin;
-        if (keys[t].end > hi) hi = keys[t].end;
-    }
-    g4_kv_view view = g4_kv_read(kv, lo, hi, e->kv_scratch);
+    int64_t width = c->num_attention_heads * c->head_dim[kind];
     g4_attention_job job = {
         .out = e->context + at * width,
         .q = e->q + at * width,
-        .kv = &view,
-        .keys = keys,
+        .cache = kv,
+        .keys = e->keys[kind] + at,
         .rows = n,
         .heads = c->num_attention_heads,
         .kv_heads = c->kv_heads[kind],

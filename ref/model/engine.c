@@ -4,6 +4,7 @@
 #include "ref/dtype/dtype.h"
 #include "ref/model/kv.h"
 #include "ref/model/rope.h"
+#include "ref/model/stream.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -57,7 +58,9 @@ static int64_t scratch_floats(const g4_config *c, const g4_engine_plan *p, const
     int64_t group = 1;
     for (int k = 0; k < 2; k++) group = max64(group, c->num_attention_heads / c->kv_heads[k]);
     if (group > HEADS_PER_TASK) group = HEADS_PER_TASK;
-    return max64(ops->linear_scratch(max_cols(c), p->rows), group * p->ctx);
+    int64_t linear = ops->linear_scratch(max_cols(c), p->rows);
+    if (!p->stream) return max64(linear, group * p->ctx);
+    return max64(linear, g4_stream_scratch(ops, max64(c->head_dim[0], c->head_dim[1])));
 }
 
 static int buffers(g4_engine *e, const g4_config *c, const g4_engine_plan *p, const g4_ops *ops,
@@ -82,7 +85,10 @@ static int buffers(g4_engine *e, const g4_config *c, const g4_engine_plan *p, co
     }
     if (p->panels)
         b[n++] = (buffer){ (void **)&e->xq, ops->xq_bytes(p->rows, max_cols(c)), 1 };
-    if (p->kv != G4_F32)
+    if (p->stream) {
+        int64_t H = max64(c->head_dim[0], c->head_dim[1]);
+        b[n++] = (buffer){ (void **)&e->parts, g4_stream_parts(p->ctx, H), sizeof(float) };
+    } else if (p->kv != G4_F32)
         b[n++] = (buffer){ (void **)&e->kv_scratch, 2 * p->ctx * widest(c, 0), sizeof(float) };
     assert(n <= MAX_BUFFERS);
     return n;
@@ -99,15 +105,25 @@ uint64_t g4_engine_bytes(const g4_config *c, const g4_engine_plan *plan, const g
     return total;
 }
 
+int g4_cache_is_halved(const g4_config *c, const g4_engine_plan *plan, int kind)
+{
+    return plan->stream && kind == G4_FULL && c->attention_k_eq_v;
+}
+
+uint64_t g4_cache_bytes(const g4_config *c, const g4_engine_plan *plan, int kind)
+{
+    uint64_t layers = 0, slots = (uint64_t)g4_cache_slots(c, plan, kind);
+    uint64_t row = g4_dtype_row_bytes(plan->kv, c->kv_heads[kind] * c->head_dim[kind]);
+    for (int64_t l = 0; l < c->num_hidden_layers; l++) layers += c->layer_kind[l] == kind;
+    if (!g4_cache_is_halved(c, plan, kind)) return 2 * layers * slots * row;
+    uint64_t turn = 2 * (uint64_t)g4_rope_pairs(c, kind) * sizeof(float);
+    return layers ? slots * (layers * row + turn) : 0;
+}
+
 uint64_t g4_session_bytes(const g4_config *c, const g4_engine_plan *plan)
 {
-    uint64_t total = 0;
-    for (int64_t l = 0; l < c->num_hidden_layers && !c->is_drafter; l++) {
-        int kind = c->layer_kind[l];
-        total += 2 * (uint64_t)g4_cache_slots(c, plan, kind) *
-                 g4_dtype_row_bytes(plan->kv, c->kv_heads[kind] * c->head_dim[kind]);
-    }
-    return total;
+    if (c->is_drafter) return 0;   /* it reads the backbone's */
+    return g4_cache_bytes(c, plan, G4_SLIDING) + g4_cache_bytes(c, plan, G4_FULL);
 }
 
 static g4_status allocate(g4_engine *e, g4_err *err)
@@ -341,6 +357,7 @@ void g4_angles(g4_engine *e, int64_t at, const int32_t *positions, int64_t n)
 typedef struct attention_job {
     const g4_engine *e;
     const g4_attention_job *job;
+    g4_kv_view kv;
     int64_t parts, part_heads;   /* a key/value head's query heads, cut in parts */
 } attention_job;
 
@@ -356,12 +373,12 @@ static void attention_piece(void *ctx, int64_t begin, int64_t end, int worker)
         g4_attend_args args = {
             .out = j->out + at,
             .q = j->q + at,
-            .key = j->kv->key + kv_head * j->head_dim,
-            .value = j->kv->value + kv_head * j->head_dim,
+            .key = a->kv.key + kv_head * j->head_dim,
+            .value = a->kv.value + kv_head * j->head_dim,
             .heads = group - first < a->part_heads ? group - first : a->part_heads,
             .head_dim = j->head_dim,
-            .stride = j->kv->width,
-            .slots = j->kv->slots,
+            .stride = a->kv.width,
+            .slots = a->kv.slots,
             .lo = j->keys[t].begin,
             .hi = j->keys[t].end,
             .scratch = a->e->scratch[worker],
@@ -372,8 +389,17 @@ static void attention_piece(void *ctx, int64_t begin, int64_t end, int worker)
 
 void g4_attention(g4_engine *e, const g4_attention_job *job)
 {
-    int64_t group = job->heads / job->kv_heads;
-    attention_job a = { e, job, (group + HEADS_PER_TASK - 1) / HEADS_PER_TASK,
+    if (e->plan.stream) {
+        g4_attention_stream(e, job);
+        return;
+    }
+    int64_t group = job->heads / job->kv_heads, lo = job->keys[0].begin, hi = job->keys[0].end;
+    for (int64_t t = 1; t < job->rows; t++) {
+        if (job->keys[t].begin < lo) lo = job->keys[t].begin;
+        if (job->keys[t].end > hi) hi = job->keys[t].end;
+    }
+    attention_job a = { e, job, g4_kv_read(job->cache, lo, hi, e->kv_scratch),
+                        (group + HEADS_PER_TASK - 1) / HEADS_PER_TASK,
                         group < HEADS_PER_TASK ? group : HEADS_PER_TASK };
     g4_par_for(e->par, job->rows * job->kv_heads * a.parts, 1, attention_piece, &a);
 }

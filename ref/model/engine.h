@@ -20,6 +20,7 @@ typedef struct g4_engine_plan {
     int64_t back;         /* tokens a rewind may take back, where that is more than rows */
     g4_dtype kv;          /* F32, F16 or Q8_0 */
     int panels;           /* the model's matrices lie in panels (g4_model_pack) */
+    int stream;           /* attention reads the cache as it is stored; K = V layers keep V */
     g4_mask mask;
 } g4_engine_plan;
 
@@ -42,7 +43,8 @@ typedef struct g4_engine {
     double *cosine[2], *sine[2];    /* [rows][H/2] */
     g4_span *keys[2];               /* [rows] what each row sees, by layer kind */
     unsigned char *xq;              /* x rounded to 8 bits, for matrices in panels; else NULL */
-    float *kv_scratch;              /* unpacked cache rows; NULL for an F32 cache */
+    float *kv_scratch;              /* unpacked cache rows; NULL for an F32 cache or a stream */
+    float *parts;                   /* of a stream's spans (stream.h) */
     float **scratch;                /* [threads] kernels' own */
     g4_arena arena;
 } g4_engine;
@@ -56,6 +58,10 @@ void g4_engine_close(g4_engine *e);
 uint64_t g4_engine_bytes(const g4_config *c, const g4_engine_plan *plan, const g4_ops *ops,
                          int threads);
 uint64_t g4_session_bytes(const g4_config *c, const g4_engine_plan *plan);
+/* Of that: the layers of one kind, all together. */
+uint64_t g4_cache_bytes(const g4_config *c, const g4_engine_plan *plan, int kind);
+/* Does a layer's cache keep values alone? */
+int g4_cache_is_halved(const g4_config *c, const g4_engine_plan *plan, int kind);
 
 /* Slots a layer's cache needs: all of ctx, or the window, the drafter's one more
  * key and the rows of one call (which a rejected draft may take back). */
@@ -79,11 +85,11 @@ void g4_softcap(g4_engine *e, float *x, int64_t n, double cap);
 /* Fills cosine/sine of both kinds for rows [at, at + n). */
 void g4_angles(g4_engine *e, int64_t at, const int32_t *positions, int64_t n);
 
-/* out[t] = attention of q[t] over the keys [keys[t].begin, keys[t].end) of the view. */
+/* out[t] = attention of q[t] over the keys [keys[t].begin, keys[t].end) of the cache. */
 typedef struct g4_attention_job {
     float *out;                     /* [rows][N*H] */
     const float *q;                 /* [rows][N*H] */
-    const struct g4_kv_view *kv;
+    const struct g4_kv *cache;
     const g4_span *keys;            /* [rows] */
     int64_t rows, heads, kv_heads, head_dim;
 } g4_attention_job;

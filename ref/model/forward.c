@@ -35,6 +35,11 @@ static void enter(g4_engine *e, const g4_batch *b)
                 e->keys[kind][at + t] = g4_visible(e, kind, index, block);
         }
         g4_angles(e, at, it->positions, it->n);
+        int64_t half = e->model->config.head_dim[G4_FULL] / 2;
+        for (int64_t t = 0; t < it->n; t++)
+            g4_session_turn(it->session, it->session->n + t,
+                            e->cosine[G4_FULL] + (at + t) * half,
+                            e->sine[G4_FULL] + (at + t) * half);
         at += it->n;
     }
     g4_observe_rows(b, G4_TAP_embeddings, 0, D, e->x);

@@ -17,6 +17,8 @@
 #define G4_MODEL_OPS_H
 
 #include "ref/dtype/mat.h"
+#include "ref/model/kv.h"
+#include "ref/model/mask.h"
 
 #include <stdint.h>
 
@@ -54,6 +56,30 @@ typedef struct g4_attend_args {
     float *scratch;             /* heads * (hi - lo) floats */
 } g4_attend_args;
 
+/* The same as a stream: for the rows of some tokens, over the keys of one span, which gives
+ * a part that is merged, span by span, into an output (law in kernels_opt/span.h). */
+enum {
+    G4_SPAN = 512,              /* keys of a span: those with equal k / 512 */
+    G4_SPAN_ROWS = 32,          /* most rows of one call */
+};
+
+/* Rows of weighted values, head_dim rounded up to 16; their largest score; the weights' sum. */
+typedef struct g4_span_part {
+    float *acc;                 /* [rows][round_up(H, 16)] */
+    float *top, *sum;           /* [rows]; sum 0: nothing seen yet */
+} g4_span_part;
+
+typedef struct g4_span_args {
+    g4_span_part *part;  /* of tokens x heads rows */
+    const float *q;             /* [tokens][ldq]: heads x H values are used */
+    int64_t ldq, tokens, heads, head_dim;
+    const g4_span *keys;        /* [tokens] what each sees */
+    int64_t lo, hi;             /* keys of one span */
+    const g4_kv *kv;
+    int64_t first;              /* where the key/value head begins in a cache row */
+    float *scratch;             /* span_scratch(head_dim) floats */
+} g4_span_args;
+
 typedef struct g4_ops {
     /* scratch: per worker, linear_scratch(cols, tokens) floats. */
     void (*linear[G4_DTYPE_COUNT])(const g4_linear_args *a, int64_t r0, int64_t r1,
@@ -82,6 +108,12 @@ typedef struct g4_ops {
     /* Rotates pairs (i, i + half) of x by cosine/sine [half]. */
     void (*rope)(float *x, const double *cosine, const double *sine, int64_t half);
     void (*attend)(const g4_attend_args *a);
+    /* Attention as a stream over the cache as it is stored; NULL in the reference.
+     * span_merge puts a part behind those merged so far, [rows] of them. */
+    int64_t (*span_scratch)(int64_t head_dim);
+    void (*attend_span)(const g4_span_args *a);
+    void (*span_merge)(g4_span_part *all, const g4_span_part *part, int64_t rows,
+                       int64_t head_dim);
     /* y = gelu_tanh(gate) * up; y may be gate. */
     void (*gelu_mul)(float *y, const float *gate, const float *up, int64_t n);
     /* y = (x + r) * scale, rounded once; y may be x. */

@@ -13,6 +13,9 @@
  * in one entry of each of the 12B's tables [N6]. */
 void g4_rope_inv_freq(float *freq, int64_t head_dim, const g4_rope_config *r);
 
+/* Pairs that turn at all: the first so many of H/2. */
+int64_t g4_rope_pairs(const g4_config *c, int kind);
+
 /* cos and sin of the float32 product position * freq[i] [N7]; both [half]. */
 void g4_rope_angles(double *cosine, double *sine, int32_t position, const float *freq,
                     int64_t half);

@@ -2,9 +2,28 @@
 #include "ref/model/session.h"
 
 #include "ref/model/forward.h"
+#include "ref/model/rope.h"
 
 #include <assert.h>
 #include <stdlib.h>
+
+/* Room for the angles of every token, for full layers that keep values alone. */
+static g4_status make_turn(g4_session *s, const g4_engine *e, g4_err *err)
+{
+    s->pairs = g4_rope_pairs(&e->model->config, G4_FULL);
+    size_t slots = (size_t)g4_cache_slots(&e->model->config, &e->plan, G4_FULL);
+    s->turn = g4_arena_alloc(&s->arena, slots, 2 * (size_t)s->pairs * sizeof(float));
+    return s->turn ? G4_OK : g4_nomem(err, "session");
+}
+
+void g4_session_turn(g4_session *s, int64_t token, const double *cosine, const double *sine)
+{
+    float *turn = s->turn + token * 2 * s->pairs;
+    for (int64_t i = 0; s->turn && i < s->pairs; i++) {
+        turn[i] = (float)cosine[i];
+        turn[s->pairs + i] = (float)sine[i];
+    }
+}
 
 g4_status g4_session_open(g4_session **session, const g4_engine *e, g4_err *err)
 {
@@ -18,10 +37,16 @@ g4_status g4_session_open(g4_session **session, const g4_engine *e, g4_err *err)
     s->back = wraps ? g4_plan_back(&e->plan) : s->ctx;
     s->kv = g4_arena_alloc(&s->arena, (size_t)c->num_hidden_layers, sizeof *s->kv);
     g4_status st = s->kv ? G4_OK : g4_nomem(err, "session");
+    if (st == G4_OK && g4_cache_is_halved(c, &e->plan, G4_FULL)) st = make_turn(s, e, err);
     for (int64_t l = 0; st == G4_OK && l < c->num_hidden_layers; l++) {
-        int kind = c->layer_kind[l];
+        int kind = c->layer_kind[l], halved = g4_cache_is_halved(c, &e->plan, kind);
         st = g4_kv_init(&s->kv[l], e->plan.kv, g4_cache_slots(c, &e->plan, kind),
-                        c->kv_heads[kind] * c->head_dim[kind], &s->arena, err);
+                        c->kv_heads[kind] * c->head_dim[kind], halved, &s->arena, err);
+        s->kv[l].head_dim = c->head_dim[kind];
+        if (!halved) continue;
+        s->kv[l].key_norm = e->model->layers[l].k_norm;
+        s->kv[l].turn = s->turn;
+        s->kv[l].pairs = s->pairs;
     }
     if (st != G4_OK) {
         g4_session_close(s);

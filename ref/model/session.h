@@ -17,6 +17,8 @@ typedef struct g4_session {
     int64_t written;        /* rows ever stored since it was empty, as of the last rewind */
     int64_t back;           /* how far behind those a ring still has all that is seen */
     g4_kv *kv;              /* [L] */
+    float *turn;            /* [ctx][2][pairs] of full layers that keep values alone, or NULL */
+    int64_t pairs;
     const g4_tap *tap;      /* NULL: nobody watches */
     g4_arena arena;
 } g4_session;
@@ -29,6 +31,9 @@ void g4_session_reset(g4_session *s);
  * lose what lies more than g4_plan_back behind the last row that was ever stored. */
 void g4_session_rewind(g4_session *s, int64_t n);
 int g4_session_keeps(const g4_session *s, int64_t n);
+
+/* Keeps a token's angles (of full layers), where the cache wants them. */
+void g4_session_turn(g4_session *s, int64_t token, const double *cosine, const double *sine);
 
 /* Rows that prefilling types [n] in chunks of `chunk` (0: at once) takes in its
  * longest call: a chunk that would split an image block is extended to its end. */

@@ -53,7 +53,8 @@ static void one_op(const char *op, int dtype)
 int main(void)
 {
     static const char *const ops[] = {
-        "round_x", "rmsnorm", "layernorm", "rope", "attend", "gelu_mul", "add_scale", "softcap",
+        "round_x", "rmsnorm", "layernorm", "rope", "attend", "attend_span", "span_merge",
+        "gelu_mul", "add_scale", "softcap",
     };
     for (int d = 0; d < G4_DTYPE_COUNT; d++) one_op("linear", d);
     for (int d = 0; d < G4_DTYPE_COUNT; d++)
