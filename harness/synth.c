@@ -46,6 +46,7 @@ typedef struct job {
     uint64_t total, done;     /* bytes of tensors */
     struct timespec start;
     double reported;          /* seconds after start */
+    g4_gguf_result gguf;      /* of a GGUF; else zeros */
 } job;
 
 static double seconds_since(const struct timespec *start)
@@ -107,8 +108,18 @@ static g4_status load_shape(job *j, g4_err *err)
     return j->part[0].config.is_drafter ? G4_OK : load_beside(j, err);
 }
 
+static int to_gguf(const g4_synth *s)
+{
+    size_t len = strlen(s->out);
+    return len > 5 && strcmp(s->out + len - 5, ".gguf") == 0;
+}
+
 static g4_status find_type(job *j, g4_err *err)
 {
+    if (to_gguf(j->s)) {
+        j->type = &types[2];   /* what is packed; g4_gguf_make knows the names */
+        return G4_OK;
+    }
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
         if (strcmp(types[i].name, j->s->type) == 0) {
             j->type = &types[i];
@@ -335,10 +346,37 @@ static void rename_in_message(const job *j, g4_err *err)
     memcpy(at, j->out, out);
 }
 
+/* The backbone only, from a temporary folder that holds all but weights. */
+static g4_status write_gguf(job *j, g4_err *err)
+{
+    g4_gguf_result r = { 0 };
+    const part *p = &j->part[0];
+    j->temp = g4_arena_printf(&j->arena, "%s.tmp.XXXXXX", j->s->out);
+    j->out = j->temp ? g4_arena_strndup(&j->arena, j->s->out, strlen(j->s->out)) : NULL;
+    if (!j->out) return g4_nomem(err, j->s->out);
+    if (p->config.is_drafter)
+        return g4_fail(err, G4_EINPUT, "%s: a drafter's shape; only models are written as GGUF",
+                       p->source);
+    if (!mkdtemp(j->temp))
+        return g4_fail(err, G4_EIO, "%s: cannot create: %s", j->out, strerror(errno));
+    g4_status s = g4_synth_json(j->temp, "config.json", p->json.root, err);
+    if (s == G4_OK) s = g4_synth_side_files(j->temp, &p->config, p->source, err);
+    if (s == G4_OK) s = g4_synth_gguf(j->s, j->temp, j->out, j->par, &r, err);
+    if (s != G4_OK) rename_in_message(j, err);
+    remove_tree(j->temp, 1);
+    j->parts = 1;
+    j->gguf = r;
+    return s;
+}
+
 static g4_status run(job *j, g4_err *err)
 {
     G4_TRY(find_type(j, err));
     G4_TRY(load_shape(j, err));
+    if (to_gguf(j->s)) {
+        G4_TRY(g4_par_open(&j->par, j->s->threads, err));
+        return write_gguf(j, err);
+    }
     for (int i = 0; i < j->parts; i++) j->total += j->part[i].shape.bytes;
     G4_TRY(plan_out(j, err));
     G4_TRY(g4_par_open(&j->par, j->s->threads, err));
@@ -355,18 +393,23 @@ static g4_status run(job *j, g4_err *err)
     return s;
 }
 
+static void add_counts(const g4_shape *shape, g4_synth_result *result)
+{
+    result->tensors += shape->count;
+    for (size_t k = 0; k < shape->count; k++)
+        if (shape->list[k].role != G4_ROLE_ORDER) result->parameters += shape->list[k].values;
+}
+
 g4_status g4_synth_write(const g4_synth *s, g4_synth_result *result, g4_err *err)
 {
     job j = { .s = s };
     sigset_t before;
     g4_interrupt_hold(&before);
     g4_status status = run(&j, err);
-    *result = (g4_synth_result){ .drafter = j.parts == 2, .bytes = j.total };
-    for (int i = 0; i < j.parts; i++) {
-        result->tensors += j.part[i].shape.count;
-        for (size_t k = 0; k < j.part[i].shape.count; k++)
-            if (j.part[i].shape.list[k].role != G4_ROLE_ORDER)
-                result->parameters += j.part[i].shape.list[k].values;
+    *result = (g4_synth_result){ .drafter = j.parts == 2, .bytes = j.total + j.gguf.bytes,
+                                 .tensors = j.gguf.tensors, .parameters = j.gguf.parameters };
+    for (int i = 0; i < 2; i++) {
+        if (!to_gguf(s)) add_counts(&j.part[i].shape, result);
         g4_json_free(&j.part[i].json);
     }
     free(j.block);

@@ -6,6 +6,7 @@
 #ifndef G4_HARNESS_SYNTH_H
 #define G4_HARNESS_SYNTH_H
 
+#include "harness/gguf_out.h"
 #include "harness/shape.h"
 #include "ref/base/par.h"
 
@@ -13,9 +14,9 @@
 
 typedef struct g4_synth {
     const char *shape;        /* "12b" or the path of a config.json */
-    const char *type;         /* bf16, f16, f32 */
+    const char *type;         /* bf16, f16, f32; for a GGUF: gguf_out.h */
     uint64_t seed;
-    const char *out;          /* folder; absent or empty */
+    const char *out;          /* folder, absent or empty; or a file's name that ends in .gguf */
     int threads;              /* 0: the CPUs this process may use */
     uint64_t shard_bytes;     /* start another file above it; 0: 5 GB */
     FILE *progress;           /* a line every ten seconds; NULL: none */
@@ -36,6 +37,13 @@ typedef struct g4_synth_type {
     const char *name, *safetensors, *torch;   /* bf16, BF16, bfloat16 */
     size_t bytes;
 } g4_synth_type;
+
+/* Which random stream a tensor has. */
+uint64_t g4_synth_stream(const char *name);
+
+/* synth_gguf.c: the model of the folder dir, which needs no weights, into the file out. */
+g4_status g4_synth_gguf(const g4_synth *s, const char *dir, const char *out, g4_par *par,
+                        g4_gguf_result *result, g4_err *err);
 
 /* Values [begin, end) of a tensor, in the type (ORDER: int64), to dst. */
 void g4_synth_fill(void *dst, const g4_shape_tensor *t, const g4_synth_type *type, uint64_t seed,

@@ -28,8 +28,8 @@ static int named(const g4_shape_tensor *t, const char *part)
     return strstr(t->name, part) != NULL;
 }
 
-/* Which random stream a tensor has: FNV-1a of its name. */
-static uint64_t stream_of(const char *name)
+/* FNV-1a of its name. */
+uint64_t g4_synth_stream(const char *name)
 {
     uint64_t h = 0xcbf29ce484222325u;
     for (; *name; name++) h = (h ^ (unsigned char)*name) * 0x100000001b3u;
@@ -87,7 +87,7 @@ static void fill_order(int64_t *dst, uint64_t n, uint64_t seed, uint64_t stream,
 void g4_synth_fill(void *dst, const g4_shape_tensor *t, const g4_synth_type *type, uint64_t seed,
                    int64_t begin, int64_t end)
 {
-    uint64_t stream = stream_of(t->name);
+    uint64_t stream = g4_synth_stream(t->name);
     if (t->role == G4_ROLE_ORDER) {
         fill_order(dst, t->values, seed, stream, begin, end);
         return;

@@ -37,6 +37,11 @@ g4_status g4_tokenizer_parse(g4_tokenizer **t, const char *file, const void *jso
                              g4_err *err);
 void g4_tokenizer_free(g4_tokenizer *t);
 
+/* As the keys tokenizer.ggml.* of a GGUF for a vocabulary of that size; file is for messages. */
+struct g4_gguf_writer;
+g4_status g4_tokenizer_to_gguf(const g4_tokenizer *t, const char *file, int64_t vocab,
+                               struct g4_gguf_writer *w, g4_err *err);
+
 /* Appends to out.  add_special: run the post-processor (the test models: <bos>
  * in front; the shipped tokenizer: nothing). */
 g4_status g4_tokenizer_encode(const g4_tokenizer *t, const char *text, size_t len,

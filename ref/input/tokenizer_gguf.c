@@ -8,9 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Values of tokenizer.ggml.token_type: llama.cpp's enum. */
-enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 };
-
 typedef struct source {
     const g4_gguf *g;
     const char *file;
@@ -40,7 +37,7 @@ static g4_status find(source *s, g4_err *err)
         return g4_fail(err, G4_EINPUT, "%s: key tokenizer.ggml.token_type is no array of a type "
                        "for each token", s->file);
     s->count = s->tokens->count;
-    while (s->count > 0 && g4_gguf_int(s->types, s->count - 1) == UNUSED) s->count--;
+    while (s->count > 0 && g4_gguf_int(s->types, s->count - 1) == G4_TOKEN_UNUSED) s->count--;
     return G4_OK;
 }
 
@@ -102,7 +99,7 @@ static g4_status merges(g4_tokenizer *t, const source *s, g4_err *err)
 
 /* Gemma's own: the converter marks these seven USER_DEFINED so that llama.cpp shows them,
  * though tokenizer.json has them as special as all the others. */
-static int shown_special(const char *text, size_t len)
+int g4_token_shown(const char *text, size_t len)
 {
     static const char *const texts[] = { "<|channel>", "<channel|>", "<|tool_call>",
                                          "<tool_call|>", "<|tool_response>", "<tool_response|>",
@@ -118,11 +115,11 @@ static g4_status added(const source *s, json_t *list, g4_err *err)
     for (uint64_t i = 0; i < s->count; i++) {
         const char *text = g4_gguf_next(s->tokens, &at, &len);
         int64_t type = g4_gguf_int(s->types, i);
-        if (type < NORMAL || type > BYTE)
+        if (type < G4_TOKEN_NORMAL || type > G4_TOKEN_BYTE)
             return g4_fail(err, G4_EINPUT, "%s: key tokenizer.ggml.token_type: token %llu has "
                            "type %lld", s->file, (unsigned long long)i, (long long)type);
-        if (type != CONTROL && type != USER_DEFINED && type != UNKNOWN) continue;
-        int special = type != USER_DEFINED || shown_special(text, len);
+        if (type != G4_TOKEN_CONTROL && type != G4_TOKEN_USER_DEFINED && type != G4_TOKEN_UNKNOWN) continue;
+        int special = type != G4_TOKEN_USER_DEFINED || g4_token_shown(text, len);
         json_t *content = json_stringn(text, len);
         if (!content)
             return g4_fail(err, G4_EINPUT, "%s: key tokenizer.ggml.tokens: token %llu is no UTF-8",

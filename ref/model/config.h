@@ -70,7 +70,8 @@ static inline int g4_layer_has_v(const g4_config *c, int64_t l)
     return !(c->attention_k_eq_v && c->layer_kind[l] == G4_FULL);
 }
 
-/* Reads the config.json of a model (its name: ref/file/document.h).  Errors: G4_EINPUT naming the field. */
+/* Reads the config.json of a model (how one is named: ref/file/document.h).  Errors:
+ * G4_EINPUT naming the field. */
 g4_status g4_config_load(g4_config *c, const char *dir, g4_arena *arena, g4_err *err);
 /* The same from a config.json that is in memory. */
 g4_status g4_config_parse(g4_config *c, const g4_json *root, g4_arena *arena, g4_err *err);
