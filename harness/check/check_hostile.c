@@ -101,6 +101,8 @@ static const struct {
     const char *says;
 } fields[] = {
     { "config.json", "model_type", "\"gemma3\"", GENERATE, 2, "config.json: model_type" },
+    { "config.json", "image_token_id", "8", GENERATE, 2,
+      "image_token_id and audio_token_id are both 8" },
     { "config.json", "text_config.vocab_size", "16777217", GENERATE, 2, "vocab_size is 16777217" },
     { "config.json", "text_config.vocab_size", "641", GENERATE, 2, "config.json asks for [641," },
     { "config.json", "text_config.hidden_size", "61", GENERATE, 2, "config.json asks for [640," },

@@ -274,7 +274,8 @@ START_TEST(frames_of_a_folder)
     static const struct {
         const char *text, *what;
     } rows[] = { { "1\n2\n", "2 times for 62 frames" }, { "-1\n", "line 1" }, { "1\n\n", "line 2" },
-                 { "1 2\n", "line 1" }, { "1e3\n", "line 1" }, { "9999999\n", "line 1" } };
+                 { "1 2\n", "line 1" }, { "1e3\n", "line 1" }, { "9999999\n", "line 1" },
+                 { "1\n.5\n", "line 2 is earlier than the line before it" } };
     char times[80];
     snprintf(times, sizeof times, "%s/times.txt", dir);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

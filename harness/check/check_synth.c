@@ -303,9 +303,9 @@ START_TEST(refuses_a_vocabulary_without_room)
            "variant.json: vocab_size is 279, a tokenizer needs 280");
     variant(path, "\"vocab_size\":512", "\"vocab_size\":280");
     must(synth(path, "bf16", "y", 0, 1, 0));
-    variant(path, "\"boi_token_id\":17", "\"boi_token_id\":21");
+    variant(path, "\"boi_token_id\":17", "\"boi_token_id\":2");
     refuse(synth(path, "bf16", "x", 0, 1, 0), G4_EINPUT,
-           "variant.json: token id 21 is both <|image> and <image|>");
+           "variant.json: token id 2 is both <bos> and <|image>");
 }
 END_TEST
 

@@ -97,11 +97,16 @@ static g4_status parse_times(const char *path, const char *text, size_t size, co
 {
     size_t lines = 0, frames = (size_t)v->total;
     int64_t kept = 0;
+    double last = 0;
     for (const char *p = text; p < text + size; lines++) {
         double at;
         if (!parse_seconds(&p, &at))
             return g4_fail(err, G4_EINPUT, "%s: line %zu is no number of seconds up to %d", path,
                            lines + 1, (int)MAX_SECONDS);
+        if (at < last)
+            return g4_fail(err, G4_EINPUT, "%s: line %zu is earlier than the line before it", path,
+                           lines + 1);
+        last = at;
         if (*p == '\r') p++;
         if (p < text + size && *p++ != '\n')
             return g4_fail(err, G4_EINPUT, "%s: line %zu has more than a number of seconds", path,

@@ -342,6 +342,10 @@ static g4_status load_media_ids(g4_config *c, const g4_json *root, g4_err *err)
         int null = json_is_null(json_object_get(root->root, ids[i].key));
         *ids[i].id = !null && ids[i].preset < c->vocab_size ? ids[i].preset : -1;
         G4_TRY(g4_json_opt_int(root, ids[i].key, 0, c->vocab_size - 1, ids[i].id, err));
+        for (size_t k = 0; k < i; k++)   /* a prompt's ids say what stands where */
+            if (*ids[k].id >= 0 && *ids[k].id == *ids[i].id)
+                return g4_fail(err, G4_EINPUT, "%s: %s and %s are both %lld", root->file,
+                               ids[k].key, ids[i].key, (long long)*ids[i].id);
     }
     return G4_OK;
 }
