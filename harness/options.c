@@ -10,6 +10,7 @@
 
 #include <math.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -414,6 +415,20 @@ static int is_help(const char *arg)
     return strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0;
 }
 
+/* A model in two files has one name from here on. */
+static g4_status join_media(g4_options *o, g4_err *err)
+{
+    size_t len = strlen(o->model);
+    if (len < 5 || strcmp(o->model + len - 5, ".gguf") != 0)
+        return g4_fail(err, G4_EINPUT, "--mmproj: goes with a --model that ends in .gguf");
+    int n = snprintf(o->pair, sizeof o->pair, "%s,%s", o->model, o->mmproj);
+    if (n < 0 || (size_t)n >= sizeof o->pair)
+        return g4_fail(err, G4_EINPUT, "--mmproj: both names are longer than %zu bytes",
+                       sizeof o->pair);
+    o->model = o->pair;
+    return G4_OK;
+}
+
 g4_status g4_options_parse_row(g4_options *o, const g4_command_row *row, int argc, char **argv,
                                g4_err *err)
 {
@@ -440,7 +455,8 @@ g4_status g4_options_parse_row(g4_options *o, const g4_command_row *row, int arg
             o->args[o->arg_count++] = arg;
         }
     }
-    return check_complete(o, row, seen, err);
+    G4_TRY(check_complete(o, row, seen, err));
+    return o->mmproj ? join_media(o, err) : G4_OK;
 }
 
 g4_status g4_options_parse(g4_options *o, int argc, char **argv, g4_err *err)

@@ -19,9 +19,12 @@ typedef struct g4_media_file {
     const char *path;
 } g4_media_file;
 
+enum { G4_MAX_PATH = 4096 };
+
 typedef struct g4_options {
     const char *command;
-    const char *model, *draft, *mmproj;       /* NULL: not given */
+    const char *model, *draft, *mmproj;       /* NULL: not given; with mmproj, model is pair */
+    char pair[2 * G4_MAX_PATH];               /* "MODEL.gguf,MEDIA.gguf" (ref/file/document.h) */
     const char *mask;                         /* official|hf-helper|...; NULL: default */
     const char *bos;                          /* auto|on|off */
     const char *engine;                       /* ref|opt */

@@ -59,6 +59,7 @@ static g4_status from_gguf(g4_json *j, const char *model, const char *name, g4_e
     g4_status s = G4_OK;
     if (strcmp(name, "config.json") == 0) s = g4_gguf_config(&j->root, &p, err);
     if (strcmp(name, "generation_config.json") == 0) s = g4_gguf_generation(&j->root, &p, err);
+    if (strcmp(name, "processor_config.json") == 0) s = g4_gguf_processor(&j->root, &p, err);
     g4_gguf_close_model(&p);
     return s;
 }

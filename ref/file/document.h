@@ -2,8 +2,7 @@
  * A model's documents, whatever it is stored as.  A model is named by a folder, by a GGUF
  * file, or by two as "MODEL.gguf,MEDIA.gguf" (what --mmproj makes of its two).  Folders have
  * config.json, generation_config.json and so on; for a GGUF the same documents are made from
- * its keys, so that one reader checks both.  processor_config.json and what a GGUF does not
- * know have Transformers' defaults then. */
+ * its keys, so that one reader checks both; what a GGUF does not know has Transformers' default. */
 #ifndef G4_FILE_DOCUMENT_H
 #define G4_FILE_DOCUMENT_H
 
@@ -28,5 +27,6 @@ g4_status g4_document_load(g4_json *j, g4_arena *arena, const char *model, const
 /* The documents made from keys (gguf_config.c); *out is the caller's. */
 g4_status g4_gguf_config(json_t **out, const g4_gguf_pair *p, g4_err *err);
 g4_status g4_gguf_generation(json_t **out, const g4_gguf_pair *p, g4_err *err);
+g4_status g4_gguf_processor(json_t **out, const g4_gguf_pair *p, g4_err *err);
 
 #endif

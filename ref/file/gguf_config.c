@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * config.json and generation_config.json from a GGUF's keys, as llama.cpp's converter writes
- * them (conversion/gemma.py), for arch gemma4 and gemma4-assistant.  Types are checked here,
+ * config.json, generation_config.json and processor_config.json from a GGUF's keys, as
+ * llama.cpp's converter writes them (conversion/gemma.py), for arch gemma4, gemma4-assistant
+ * and, beside it, clip.  Types are checked here,
  * with the key's name; ranges by whoever reads the document.  What only tensors tell: the
  * vocabulary's size, whether full layers have a v_proj, how many dimensions rotate. */
 #include "ref/file/document.h"
@@ -280,6 +281,69 @@ static g4_status put_text_ids(build *b)
     return G4_OK;
 }
 
+/* ---- media: the keys of a clip file, with what its tensors say themselves ---- */
+
+static g4_status expect_projector(const build *b, const char *key, const char *want)
+{
+    size_t len = 0;
+    const char *type = g4_gguf_string(g4_gguf_find(b->media, key), &len);
+    if (type && len == strlen(want) && memcmp(type, want, len) == 0) return G4_OK;
+    return g4_fail(b->err, G4_EINPUT, "%s: key %s is not \"%s\"", g4_gguf_file(b->media), key,
+                   want);
+}
+
+/* Reads the keys under arch out of the media file for one call. */
+static g4_status media_eps(build *b, json_t *to, const char *arch)
+{
+    build media = *b;
+    media.g = b->media;
+    media.arch = arch;
+    media.file = g4_gguf_file(b->media);
+    return put_real(&media, to, "attention.layer_norm_epsilon", "rms_norm_eps", 0);
+}
+
+/* Patches are as long as their matrix is wide; the key says how long a pooled part is. */
+static g4_status fill_vision(build *b, const g4_tensor *dense)
+{
+    const g4_tensor *place = g4_gguf_tensor(b->media, "v.position_embd.weight");
+    const g4_gguf_key *k = g4_gguf_find(b->media, "clip.vision.patch_size");
+    int64_t patch = k && g4_gguf_is_int(k) && !k->is_array ? g4_gguf_int(k, 0) : 0, side = 0;
+    G4_TRY(expect_projector(b, "clip.vision.projector_type", "gemma4uv"));
+    while (dense->rank == 2 && side * side * 3 < dense->shape[1]) side++;
+    if (dense->rank != 2 || side * side * 3 != dense->shape[1] || patch < 1 || side % patch != 0 ||
+        !place || place->rank != 3)
+        return g4_fail(b->err, G4_EINPUT, "%s: v.patch_embd, v.position_embd and "
+                       "clip.vision.patch_size do not fit each other", g4_gguf_file(b->media));
+    json_t *v = json_pack("{s:s, s:I, s:I, s:I, s:I}", "model_type", "gemma4_unified_vision",
+                          "patch_size", (json_int_t)patch, "pooling_kernel_size",
+                          (json_int_t)(side / patch), "mm_embed_dim",
+                          (json_int_t)dense->shape[0], "mm_posemb_size",
+                          (json_int_t)place->shape[1]);
+    G4_TRY(put(b, b->root, "vision_config", v));
+    return media_eps(b, v, "clip.vision");
+}
+
+static g4_status fill_audio(build *b, const g4_tensor *projection)
+{
+    G4_TRY(expect_projector(b, "clip.audio.projector_type", "gemma4ua"));
+    json_t *a = json_pack("{s:s, s:I}", "model_type", "gemma4_unified_audio", "audio_embed_dim",
+                          (json_int_t)projection->shape[projection->rank - 1]);
+    G4_TRY(put(b, b->root, "audio_config", a));
+    return media_eps(b, a, "clip.audio");
+}
+
+static g4_status fill_media(build *b)
+{
+    if (!b->media) return G4_OK;
+    const g4_tensor *dense = g4_gguf_tensor(b->media, "v.patch_embd.weight");
+    const g4_tensor *audio = g4_gguf_tensor(b->media, "mm.a.input_projection.weight");
+    if (!dense && !audio)
+        return g4_fail(b->err, G4_EINPUT, "%s: neither tensor v.patch_embd.weight nor "
+                       "mm.a.input_projection.weight", g4_gguf_file(b->media));
+    if (dense) G4_TRY(fill_vision(b, dense));
+    return audio ? fill_audio(b, audio) : G4_OK;
+}
+
 /* ---- the documents ---- */
 
 static g4_status start(build *b, const g4_gguf_pair *p, g4_err *err)
@@ -333,7 +397,8 @@ static g4_status fill_config(build *b)
         G4_TRY(put(b, b->root, "backbone_hidden_size", json_integer(width)));
         return put(b, b->root, "use_ordered_embeddings", json_false());
     }
-    return put_media_ids(b);
+    G4_TRY(put_media_ids(b));
+    return fill_media(b);
 }
 
 static g4_status finish(build *b, g4_status s, json_t **out)
@@ -404,4 +469,63 @@ g4_status g4_gguf_generation(json_t **out, const g4_gguf_pair *p, g4_err *err)
     *out = NULL;
     G4_TRY(start(&b, p, err));
     return finish(&b, fill_generation(&b), out);
+}
+
+/* processor_config.json: the sizes again, and what pixels are taken off and divided by where
+ * that is not the model's own 0 and 1. */
+static g4_status fill_channels(build *b, json_t *visual)
+{
+    static const struct { const char *key, *name; double neutral; } rows[] = {
+        { "clip.vision.image_mean", "image_mean", 0.0 },
+        { "clip.vision.image_std", "image_std", 1.0 },
+    };
+    for (size_t i = 0; i < 2; i++) {
+        const g4_gguf_key *k = g4_gguf_find(b->media, rows[i].key);
+        json_t *list = json_array();
+        G4_TRY(put(b, visual, rows[i].name, list));
+        for (uint64_t c = 0; c < 3; c++) {
+            json_t *v = !k ? json_real(rows[i].neutral)
+                           : k->is_array && k->count == 3 ? g4_gguf_value(k, c) : NULL;
+            if (!json_is_number(v)) {
+                json_decref(v);
+                return g4_fail(b->err, G4_EINPUT, "%s: key %s is no array of three numbers",
+                               g4_gguf_file(b->media), rows[i].key);
+            }
+            if (json_number_value(v) != rows[i].neutral)
+                G4_TRY(put(b, visual, "do_normalize", json_true()));
+            if (json_array_append_new(list, v) != 0) return g4_nomem(b->err, b->file);
+        }
+    }
+    return G4_OK;
+}
+
+static g4_status fill_processor(build *b)
+{
+    json_t *visual = json_object();
+    json_t *vision = json_object_get(b->root, "vision_config");
+    json_t *audio = json_object_get(b->root, "audio_config");
+    G4_TRY(put(b, b->root, "image_processor", visual));
+    if (vision) {
+        G4_TRY(put(b, visual, "patch_size", json_incref(json_object_get(vision, "patch_size"))));
+        G4_TRY(put(b, visual, "pooling_kernel_size",
+                   json_incref(json_object_get(vision, "pooling_kernel_size"))));
+        G4_TRY(fill_channels(b, visual));
+    }
+    G4_TRY(put(b, b->root, "video_processor", json_copy(visual)));
+    if (!audio) return G4_OK;
+    int64_t width = json_integer_value(json_object_get(audio, "audio_embed_dim"));
+    return put(b, b->root, "feature_extractor",
+               json_pack("{s:I, s:I}", "audio_samples_per_token", (json_int_t)width,
+                         "feature_size", (json_int_t)width));
+}
+
+g4_status g4_gguf_processor(json_t **out, const g4_gguf_pair *p, g4_err *err)
+{
+    build b;
+    *out = NULL;
+    if (!p->media) return G4_OK;
+    G4_TRY(start(&b, p, err));
+    g4_status s = fill_media(&b);
+    if (s == G4_OK) s = fill_processor(&b);
+    return finish(&b, s, out);
 }

@@ -118,7 +118,7 @@ static g4_status added(const source *s, json_t *list, g4_err *err)
         if (type < G4_TOKEN_NORMAL || type > G4_TOKEN_BYTE)
             return g4_fail(err, G4_EINPUT, "%s: key tokenizer.ggml.token_type: token %llu has "
                            "type %lld", s->file, (unsigned long long)i, (long long)type);
-        if (type != G4_TOKEN_CONTROL && type != G4_TOKEN_USER_DEFINED && type != G4_TOKEN_UNKNOWN) continue;
+        if (type == G4_TOKEN_NORMAL || type == G4_TOKEN_UNUSED || type == G4_TOKEN_BYTE) continue;
         int special = type != G4_TOKEN_USER_DEFINED || g4_token_shown(text, len);
         json_t *content = json_stringn(text, len);
         if (!content)
