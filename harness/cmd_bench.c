@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
- * gemma4 bench: speed.  `--kernels` measures each kernel by itself at the layer
- * sizes of the 12B model [N1], next to what the machine can do at best. */
+ * gemma4 bench: speed.  `--model` measures whole passes (bench_model.h), `--kernels` each
+ * kernel by itself at the layer sizes of the 12B model [N1]; both next to what the machine can
+ * do at best. */
 #include "harness/bench_kernels.h"
+#include "harness/bench_model.h"
 #include "harness/options.h"
 #include "harness/shape.h"
+#include "ref/dtype/dtype.h"
 
+#include <math.h>
 #include <string.h>
 
 static const char *const head[] = {
@@ -77,6 +81,72 @@ static void print_all(const char *format, const bench *b)
     print_summary(format, b);
 }
 
+/* ---- --model ---- */
+
+static double mean(const double *v, int n)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++) sum += v[i];
+    return sum / n;
+}
+
+/* llama-bench's columns, the limits behind them; t/s is the mean of the runs' and, behind
+ * +-, their standard deviation, as there. */
+static void print_test(const g4_options *o, const g4_runtime *rt, const bench_model *b, int i)
+{
+    const bench_test *t = &b->test[i];
+    const char *format = o->format ? o->format : "md", *slash = strrchr(o->model, '/');
+    const char *name = slash && slash[1] ? slash + 1 : o->model;
+    char test[64], depth[32] = "";
+    double rate[BENCH_RUNS], square = 0;
+    for (int k = 0; k < BENCH_RUNS; k++) rate[k] = (double)t->n / t->seconds[k];
+    double all = mean(rate, BENCH_RUNS);
+    for (int k = 0; k < BENCH_RUNS; k++) square += (rate[k] - all) * (rate[k] - all);
+    double spread = sqrt(square / (BENCH_RUNS - 1)), share = t->bound > 0 ? all / t->bound : 0;
+    if (t->depth) snprintf(depth, sizeof depth, " @ d%lld", (long long)t->depth);
+    snprintf(test, sizeof test, "%s%lld%s", t->decode ? "tg" : "pp", (long long)t->n, depth);
+    double gib = (double)b->weight_bytes / (1 << 30), billions = (double)b->parameters * 1e-9;
+    const char *form =
+        strcmp(format, "csv") == 0
+            ? "\"%s\",%.3f,%.3f,%s,%s,%d,%s,%.3f,%.3f,%.3f,%.3f,%.2f,%.1f\n"
+        : strcmp(format, "json") == 0
+            ? "  {\"model\": \"%s\", \"size_gib\": %.3f, \"params_b\": %.3f, \"engine\": \"%s\", "
+              "\"kv\": \"%s\", \"threads\": %d, \"test\": \"%s\", \"t_s\": %.3f, \"spread\": %.3f, "
+              "\"bound_t_s\": %.3f, \"share\": %.3f, \"read_gb_s\": %.2f, \"int8_gops\": %.1f}"
+            : "| %s | %.2f GiB | %.2f B | %s | %s | %d | %s | %.2f +- %.2f | %.2f | %.2f | %.1f | "
+              "%.0f |\n";
+    printf(form, name, gib, billions, rt->plan.stream ? "opt" : "ref",
+           g4_dtype_get(rt->plan.kv)->name, g4_par_threads(rt->par), test, all, spread, t->bound,
+           share, t->read[BENCH_RUNS / 2] * 1e-9, b->int8_peak * 1e-9);
+    if (strcmp(format, "json") == 0) printf(i + 1 == b->tests ? "\n" : ",\n");
+}
+
+static void print_tests(const g4_options *o, const g4_runtime *rt, const bench_model *b)
+{
+    const char *format = o->format ? o->format : "md";
+    if (strcmp(format, "csv") == 0)
+        printf("model,size_gib,params_b,engine,kv,threads,test,t_s,spread,bound_t_s,share,"
+               "read_gb_s,int8_gops\n");
+    else if (strcmp(format, "json") == 0)
+        printf("[\n");
+    else
+        printf("| model | size | params | engine | kv | threads | test | t/s | bound t/s | share | "
+               "read GB/s | int8 Gop/s |\n|---|---:|---:|---|---|---:|---|---:|---:|---:|---:|---:|\n");
+    for (int i = 0; i < b->tests; i++) print_test(o, rt, b, i);
+    if (strcmp(format, "json") == 0) printf("]\n");
+}
+
+static g4_status run_model(const g4_options *o, g4_err *err)
+{
+    g4_runtime rt;
+    bench_model b;
+    g4_status s = g4_runtime_open(&rt, o, G4_DRAFT_NONE, err);
+    if (s == G4_OK) s = bench_model_run(&b, &rt, o, err);
+    if (s == G4_OK) print_tests(o, &rt, &b);
+    g4_runtime_close(&rt);
+    return s;
+}
+
 static g4_status run(const g4_options *o, g4_arena *arena, g4_par **par, g4_err *err)
 {
     const char *backbone, *drafter;
@@ -84,8 +154,9 @@ static g4_status run(const g4_options *o, g4_arena *arena, g4_par **par, g4_err 
     g4_json json;
     bench b;
     unsigned isas;
-    if (o->model) return g4_fail(err, G4_EINPUT, "bench --model: not yet (bench --kernels is)");
-    if (!o->kernels) return g4_fail(err, G4_EINPUT, "bench: give --kernels");
+    if (o->model && !o->kernels) return run_model(o, err);
+    if (!o->kernels) return g4_fail(err, G4_EINPUT, "bench: give --model or --kernels");
+    if (o->model) return g4_fail(err, G4_EINPUT, "bench --kernels: needs no --model");
     if (o->threads > 1024) return g4_fail(err, G4_EINPUT, "--threads: at most 1024");
     G4_TRY(g4_isa_parse(&isas, o->isa, err));
     g4_shape_named("12b", &backbone, &drafter);

@@ -92,7 +92,7 @@ static const g4_option table[] = {
     { "for", CHOICE, 0, 0, "dump|verify|generate", AT(purpose),
       "plan for this command with its own request and options; the request is read" },
     { "kernels", FLAG, 0, 0, NULL, AT(kernels), "every kernel of the table by itself" },
-    { "fill-random", FLAG, 0, 0, NULL, AT(fill_random), "fill the context with random ids" },
+    { "fill-random", FLAG, 0, 0, NULL, AT(fill_random), "the context of -d: random keys and values, instead of a prefill" },
     { "resume", FLAG, 0, 0, NULL, AT(resume), "go on where an interrupted run stopped" },
     { "shape", PATH, 0, 0, "12b|FILE", AT(shape), "the real model's shape, or a config.json's" },
     { "type", PATH, 0, 0, "TYPE", AT(type), "number format of the weights" },
@@ -104,6 +104,9 @@ static const g4_option table[] = {
     { "limit", INT, 1, INT_MAX_31, "N", AT(limit), "only the first N questions of each subject" },
     { "plot", PATH, 0, 0, "F.svg", AT(plot), "picture of error against depth" },
     { "out", PATH, 0, 0, "PATH", AT(out), "what is written" },
+    { "p", IDS, 0, 0, "N,...", AT(bench_p), "prefill N tokens (default 512; 0: not)" },
+    { "n", IDS, 0, 0, "N,...", AT(bench_n), "decode N tokens (default 128; 0: not)" },
+    { "d", IDS, 0, 0, "N,...", AT(bench_d), "behind N tokens of context (default 0)" },
     { "o", CHOICE, 0, 0, "md|csv|json", AT(format), "form of the table" },
     { "json", FLAG, 0, 0, NULL, AT(json), "one JSON object on standard output" },
 };

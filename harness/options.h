@@ -49,6 +49,7 @@ typedef struct g4_options {
     int64_t max_draft;                        /* --max-draft; 0: default */
     const char *shape, *type;                 /* synth */
     const char *task, *data;                  /* eval */
+    const char *bench_p, *bench_n, *bench_d;  /* lists */
     int64_t shots, limit;                     /* -1, 0: not given */
     const char *format;                       /* -o md|csv|json */
     const char *args[G4_MAX_ARGS];            /* positional */

@@ -43,6 +43,18 @@ __attribute__((target("avx512f"))) static float loop_avx512(int64_t rounds, vola
     return _mm512_cvtss_f32(acc[0]);
 }
 
+__attribute__((target("avx512f,avx512vnni"))) static float loop_vnni(int64_t rounds,
+                                                                     volatile const float *f)
+{
+    __m512i a = _mm512_set1_epi32((int)f[0] + 0x01010101), acc[ACCS];
+    for (int i = 0; i < ACCS; i++) acc[i] = _mm512_setzero_si512();
+    for (int64_t n = 0; n < rounds; n++)
+#pragma GCC unroll 12
+        for (int i = 0; i < ACCS; i++) acc[i] = _mm512_dpbusd_epi32(acc[i], a, a);
+    for (int i = 1; i < ACCS; i++) acc[0] = _mm512_add_epi32(acc[0], acc[i]);
+    return (float)_mm_cvtsi128_si32(_mm512_castsi512_si128(acc[0]));
+}
+
 __attribute__((target("avx2,fma"))) static float loop_avx2(int64_t rounds, volatile const float *f)
 {
     __m256 a = _mm256_set1_ps(f[0]), b = _mm256_set1_ps(f[1]), acc[ACCS];
@@ -105,6 +117,21 @@ double g4_peak_fma(g4_par *par)
     return 2.0 * lanes * ACCS * ROUNDS * threads / (g4_now() - start);
 }
 
+double g4_peak_int8(g4_par *par)
+{
+#if defined(__x86_64__)
+    peak_run run = { .loop = loop_vnni, .factor = { 0.5f, 0.001f } };
+    int threads = g4_par_threads(par);
+    if (!(g4_cpu_isas() & G4_ISA_vnni)) return 0;
+    double start = g4_now();
+    g4_par_for(par, threads, 1, run_peak, &run);
+    return 2.0 * 64 * ACCS * ROUNDS * threads / (g4_now() - start);
+#else
+    (void)par;
+    return 0;
+#endif
+}
+
 typedef struct read_run {
     const unsigned char *data;
     uint64_t sink;
@@ -114,15 +141,16 @@ static void run_read(void *ctx, int64_t begin, int64_t end, int worker)
 {
     enum { LINE = 64, AHEAD = 4096 };
     read_run *r = ctx;
-    uint64_t sum[LINE / 8] = { 0 }, word[LINE / 8];
+    uint64_t a = 0, b = 0, word[2];   /* two words of a line bring all of it */
     (void)worker;
     for (int64_t at = begin; at + LINE <= end; at += LINE) {
         __builtin_prefetch(r->data + at + AHEAD);
-        memcpy(word, r->data + at, sizeof word);
-        for (int i = 0; i < LINE / 8; i++) sum[i] += word[i];
+        memcpy(&word[0], r->data + at, 8);
+        memcpy(&word[1], r->data + at + LINE / 2, 8);
+        a += word[0];
+        b += word[1];
     }
-    for (int i = 1; i < LINE / 8; i++) sum[0] += sum[i];
-    __atomic_fetch_add(&r->sink, sum[0], __ATOMIC_RELAXED);
+    __atomic_fetch_add(&r->sink, a + b, __ATOMIC_RELAXED);
 }
 
 double g4_peak_read(g4_par *par, const void *data, size_t size)

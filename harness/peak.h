@@ -14,6 +14,9 @@ double g4_now(void);   /* seconds; a monotonic clock */
  * together, by the widest ISA of this CPU, whichever the kernels may use. */
 double g4_peak_fma(g4_par *par);
 
+/* The same of 8-bit products summed in 32 bits (VNNI); 0: this CPU has no such instruction. */
+double g4_peak_int8(g4_par *par);
+
 /* Bytes/s over a buffer, which should be far larger than the caches. */
 double g4_peak_read(g4_par *par, const void *data, size_t size);
 

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ref/model/session.h"
 
+#include "ref/base/rng.h"
+#include "ref/dtype/dtype.h"
 #include "ref/model/forward.h"
 #include "ref/model/rope.h"
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Room for the angles of every token, for full layers that keep values alone. */
 static g4_status make_turn(g4_session *s, const g4_engine *e, g4_err *err)
@@ -23,6 +26,48 @@ void g4_session_turn(g4_session *s, int64_t token, const double *cosine, const d
         turn[i] = (float)cosine[i];
         turn[s->pairs + i] = (float)sine[i];
     }
+}
+
+/* A few random rows serve for all slots. */
+static void fill_layer(g4_kv *kv, int64_t n, uint64_t seed, uint64_t layer)
+{
+    enum { PIECE = 256 };   /* values packed at once: whole blocks of any cache format */
+    const g4_dtype_info *f = g4_dtype_get(kv->dtype);
+    float x[PIECE];
+    for (int64_t i = 0; i < kv->width; i += PIECE) {
+        int64_t some = kv->width - i < PIECE ? kv->width - i : PIECE;
+        size_t at = g4_dtype_row_bytes(kv->dtype, i), bytes = g4_dtype_row_bytes(kv->dtype, some);
+        for (int64_t t = 0; t < n && t < kv->slots; t++) {
+            unsigned char *value = kv->value + (size_t)t * kv->row_bytes + at;
+            if (t < 64) {
+                for (int64_t k = 0; k < some; k++)   /* variance 1 */
+                    x[k] = (float)(g4_rng_unit(seed, layer, (uint64_t)(t * kv->width + i + k)) -
+                                   0.5) * 3.4641f;
+                f->pack(value, x, NULL, some);
+            } else {
+                memcpy(value, kv->value + (size_t)(t % 64) * kv->row_bytes + at, bytes);
+            }
+            if (kv->key) memcpy(kv->key + (size_t)t * kv->row_bytes + at, value, bytes);
+        }
+    }
+}
+
+void g4_session_fill(g4_session *s, int64_t n, uint64_t seed)
+{
+    const g4_config *c = &s->model->config;
+    const float *freq = s->model->inv_freq[G4_FULL];
+    assert(n <= s->ctx);
+    for (int64_t l = 0; l < c->num_hidden_layers; l++)
+        fill_layer(&s->kv[l], n, seed, (uint64_t)l);
+    for (int64_t t = 0; s->turn && t < n; t++)
+        for (int64_t i = 0; i < s->pairs; i++) {
+            double cosine, sine;
+            g4_rope_angles(&cosine, &sine, (int32_t)t, freq + i, 1);
+            s->turn[t * 2 * s->pairs + i] = (float)cosine;
+            s->turn[(t * 2 + 1) * s->pairs + i] = (float)sine;
+        }
+    s->n = s->written = n;
+    s->next_position = (int32_t)n;
 }
 
 g4_status g4_session_open(g4_session **session, const g4_engine *e, g4_err *err)

@@ -32,6 +32,10 @@ void g4_session_reset(g4_session *s);
 void g4_session_rewind(g4_session *s, int64_t n);
 int g4_session_keeps(const g4_session *s, int64_t n);
 
+/* As if n tokens had come in: random keys and values of the size that norms give them, for
+ * measuring at a depth that would take hours to fill. */
+void g4_session_fill(g4_session *s, int64_t n, uint64_t seed);
+
 /* Keeps a token's angles (of full layers), where the cache wants them. */
 void g4_session_turn(g4_session *s, int64_t token, const double *cosine, const double *sine);
 
