@@ -15,29 +15,26 @@ static int is_last_of_kind(const g4_config *c, int64_t l)
     return 1;
 }
 
-/* The queries of all rows, normed and rotated, in e->q. */
-static void project_queries(g4_engine *e, const g4_batch *b, int64_t l)
+/* The queries of all rows, in e->q, are normed and rotated. */
+static void finish_queries(g4_engine *e, const g4_batch *b, int64_t l)
 {
     const g4_config *c = &e->model->config;
     const g4_layer *w = &e->model->layers[l];
     int64_t T = b->rows, H = c->head_dim[w->kind], N = c->num_attention_heads;
-    g4_linear(e, e->q, e->h, T, &w->q_proj);
     g4_observe_rows(b, G4_TAP_q_proj, l, N * H, e->q);
     g4_rmsnorm(e, e->q, e->q, w->q_norm, T * N, H, c->rms_norm_eps);
     g4_observe_rows(b, G4_TAP_q_norm, l, N * H, e->q);
     g4_rope(e, e->q, T, N, w->kind);
 }
 
-/* Keys, normed and rotated, in e->k; values, normed, in e->v. */
-static void project_keys_values(g4_engine *e, const g4_batch *b, int64_t l)
+/* Keys, in e->k, are normed and rotated; values, in e->v or the keys themselves, normed. */
+static void finish_keys_values(g4_engine *e, const g4_batch *b, int64_t l)
 {
     const g4_config *c = &e->model->config;
     const g4_layer *w = &e->model->layers[l];
     int64_t T = b->rows, H = c->head_dim[w->kind], K = c->kv_heads[w->kind];
-    g4_linear(e, e->k, e->h, T, &w->k_proj);
     g4_observe_rows(b, G4_TAP_k_proj, l, K * H, e->k);
     if (w->v_proj.data) {
-        g4_linear(e, e->v, e->h, T, &w->v_proj);
         g4_observe_rows(b, G4_TAP_v_proj, l, K * H, e->v);
     } else {
         memcpy(e->v, e->k, (size_t)(T * K * H) * sizeof(float));
@@ -85,11 +82,15 @@ static void store_and_attend(g4_engine *e, const g4_item *it, int64_t at, int64_
 void g4_attention_forward(g4_engine *e, const g4_batch *b, int64_t l)
 {
     const g4_layer *w = &e->model->layers[l];
-    project_queries(e, b, l);
+    const g4_linear_out out[] = { { e->q, &w->q_proj }, { e->k, &w->k_proj },
+                                  { e->v, &w->v_proj } };
+    int count = b->shared[w->kind] ? 1 : w->v_proj.data ? 3 : 2;
+    g4_linear_many(e, out, count, e->h, b->rows);
+    finish_queries(e, b, l);
     if (b->shared[w->kind]) {   /* a drafter has no keys of its own */
         attend(e, b->shared[w->kind], 0, b->rows, w->kind);
     } else {
-        project_keys_values(e, b, l);
+        finish_keys_values(e, b, l);
         for (int64_t i = 0, at = 0; i < b->count; at += b->items[i].n, i++)
             store_and_attend(e, &b->items[i], at, l);
     }

@@ -213,32 +213,64 @@ static void panel_piece(void *ctx, int64_t begin, int64_t end, int worker)
     j->e->ops.linear_panel[j->args.w->dtype](&j->args, begin, end);
 }
 
-static void linear_call(linear_job *j)
+/* Some outputs of one x: their rows one behind the other, each beginning a new piece. */
+typedef struct many_job {
+    linear_job job[G4_LINEAR_MOST];
+    int64_t first[G4_LINEAR_MOST + 1];   /* pieces */
+    int count;
+} many_job;
+
+static void many_piece(void *ctx, int64_t begin, int64_t end, int worker)
 {
-    g4_par *par = j->e->par;
-    const g4_mat *w = j->args.w;
-    if (!w->panels) {
-        g4_par_for(par, w->rows, LINEAR_GRAIN, linear_piece, j);
-        return;
+    many_job *m = ctx;
+    for (int64_t i = begin; i < end; i++) {
+        int k = 0;
+        while (i >= m->first[k + 1]) k++;
+        const g4_mat *w = m->job[k].args.w;
+        int64_t row = (i - m->first[k]) * LINEAR_GRAIN, left = w->rows - row;
+        int64_t to = row + (left < LINEAR_GRAIN ? left : LINEAR_GRAIN);
+        if (w->panels) panel_piece(&m->job[k], row, to, worker);
+        else linear_piece(&m->job[k], row, to, worker);
     }
-    j->args.xq = j->e->xq;
-    g4_par_for(par, j->e->ops.round_pieces(j->args.tokens), 1, round_piece, j);
-    g4_par_for(par, w->rows, LINEAR_GRAIN, panel_piece, j);
 }
 
-/* Tiles of plan.rows: kernels' scratch is planned for that many. */
+static void many_call(g4_engine *e, many_job *m)
+{
+    linear_job *j = &m->job[0];
+    for (int k = 0; k < m->count; k++) {
+        m->job[k].args.xq = e->xq;
+        m->first[k + 1] = m->first[k] + (m->job[k].args.w->rows + LINEAR_GRAIN - 1) / LINEAR_GRAIN;
+    }
+    if (j->args.w->panels) g4_par_for(e->par, e->ops.round_pieces(j->args.tokens), 1, round_piece, j);
+    g4_par_for(e->par, m->first[m->count], 1, many_piece, m);
+}
+
+/* Tiles of plan.rows: kernels' scratch is planned for that many.  x is rounded once for
+ * neighbours that want it in the same form. */
+void g4_linear_many(g4_engine *e, const g4_linear_out *out, int count, const float *x, int64_t rows)
+{
+    for (int from = 0, to; from < count; from = to) {
+        const g4_mat *w = out[from].w;
+        for (to = from + 1; to < count && to - from < G4_LINEAR_MOST; to++)
+            if (out[to].w->dtype != w->dtype || !out[to].w->panels != !w->panels) break;
+        for (int64_t t = 0; t < rows; t += e->plan.rows) {
+            many_job m = { .count = to - from };
+            for (int k = 0; k < m.count; k++) {
+                const g4_linear_out *o = &out[from + k];
+                m.job[k] = (linear_job){
+                    e, { .y = o->y + t * o->w->rows, .ldy = o->w->rows,
+                         .x = x + t * w->cols, .ldx = w->cols, .w = o->w,
+                         .tokens = rows - t < e->plan.rows ? rows - t : e->plan.rows } };
+            }
+            many_call(e, &m);
+        }
+    }
+}
+
 void g4_linear(g4_engine *e, float *y, const float *x, int64_t rows, const g4_mat *w)
 {
-    for (int64_t t = 0; t < rows; t += e->plan.rows) {
-        linear_job j = { e,
-                         { .y = y + t * w->rows,
-                           .ldy = w->rows,
-                           .x = x + t * w->cols,
-                           .ldx = w->cols,
-                           .tokens = rows - t < e->plan.rows ? rows - t : e->plan.rows,
-                           .w = w } };
-        linear_call(&j);
-    }
+    g4_linear_out out = { y, w };
+    g4_linear_many(e, &out, 1, x, rows);
 }
 
 /* Elementwise and per-vector ops share one job: `count` vectors of n values. */

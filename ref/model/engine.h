@@ -69,6 +69,14 @@ int64_t g4_cache_slots(const g4_config *c, const g4_engine_plan *plan, int kind)
 
 /* y[t][r] = w[r] . x[t]; y [rows][w->rows], x [rows][w->cols], both dense. */
 void g4_linear(g4_engine *e, float *y, const float *x, int64_t rows, const g4_mat *w);
+/* Several outputs of one x [rows][cols]; all w have as many columns. */
+typedef struct g4_linear_out {
+    float *y;
+    const g4_mat *w;
+} g4_linear_out;
+enum { G4_LINEAR_MOST = 3 };   /* computed in one go, where there are more */
+void g4_linear_many(g4_engine *e, const g4_linear_out *out, int count, const float *x,
+                    int64_t rows);
 /* The same in float64, rounded once. */
 void g4_linear64(g4_engine *e, float *y, const float *x, int64_t rows, const g4_mat *w);
 /* Each of `count` vectors of n values; w [n] or NULL.  y may be x. */
