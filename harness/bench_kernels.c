@@ -2,6 +2,7 @@
 #include "harness/bench_kernels.h"
 
 #include "harness/peak.h"
+#include "kernels_opt/panel.h"
 #include "ref/base/rng.h"
 #include "ref/dtype/dtype.h"
 
@@ -35,6 +36,21 @@ double bench_seconds(const bench_row *row)
     return row->seconds[BENCH_ROUNDS / 2];
 }
 
+double bench_peak(const bench_row *row)
+{
+    return row->peak[BENCH_ROUNDS / 2];
+}
+
+static int is_linear(const bench_row *r)
+{
+    return r->kind == BENCH_LINEAR || r->kind == BENCH_PANEL;
+}
+
+static double peak_now(const bench *b, const bench_row *r)
+{
+    return r->kind == BENCH_PANEL ? g4_peak_int8(b->par, r->isa) : g4_peak_fma(b->par);
+}
+
 /* ---- running one row once ---- */
 
 typedef struct call {
@@ -48,6 +64,13 @@ static void run_linear(void *ctx, int64_t begin, int64_t end, int worker)
 {
     call *c = ctx;
     c->row->ops.linear[c->dtype](&c->linear, begin, end, c->b->scratch[worker]);
+}
+
+static void run_panel(void *ctx, int64_t begin, int64_t end, int worker)
+{
+    call *c = ctx;
+    (void)worker;
+    c->row->ops.linear_panel[c->dtype](&c->linear, begin, end);
 }
 
 /* A piece is one key/value head's query: what the model gives a worker. */
@@ -78,6 +101,10 @@ static void run_rows(void *ctx, int64_t begin, int64_t end, int worker)
     for (int64_t i = begin; i < end; i++) {
         float *y = b->y + i * r->cols;
         const float *x = b->x + i * r->cols;
+        if (strcmp(r->op, "round_x") == 0) {
+            g4_round_args round = { b->xq, b->x, r->cols, r->tokens, r->cols, G4_Q4_K };
+            r->ops.round_x(&round, i, i + 1);
+        }
         if (strcmp(r->op, "rmsnorm") == 0) r->ops.rmsnorm(y, x, w, r->cols, 1e-6);
         if (strcmp(r->op, "layernorm") == 0) r->ops.layernorm(y, x, w, w, r->cols, 1e-5);
         if (strcmp(r->op, "rope") == 0) r->ops.rope(y, angle, angle, r->cols / 2);
@@ -87,26 +114,39 @@ static void run_rows(void *ctx, int64_t begin, int64_t end, int worker)
     }
 }
 
+/* The weights are any bytes of the format, or of its panels; x is rounded beforehand:
+ * several matrices share that, and round_x has a line of its own. */
+static void set_linear(bench *b, const bench_row *r, call *c, g4_mat *w)
+{
+    c->dtype = (g4_dtype)g4_dtype_by_name(r->dtype);
+    size_t row = g4_dtype_row_bytes(c->dtype, r->cols), size = row * (size_t)r->rows;
+    *w = (g4_mat){ c->dtype, r->rows, r->cols, row, NULL, NULL };
+    if (r->kind == BENCH_PANEL) size = (size_t)r->ops.panel_bytes(w);
+    /* Walk through the buffer: weights are not in the caches when a layer begins. */
+    size_t step = (size + 63) / 64 * 64;
+    if (b->weight_at + step > b->weight_bytes) b->weight_at = 0;
+    w->data = b->weights + b->weight_at;
+    if (r->kind == BENCH_PANEL) w->panels = w->data;
+    b->weight_at += step;
+    c->linear = (g4_linear_args){ b->y, r->rows, b->x, r->cols, r->tokens, w, b->xq };
+    if (r->kind != BENCH_PANEL) return;
+    g4_round_args round = { b->xq, b->x, r->cols, r->tokens, r->cols, c->dtype };
+    r->ops.round_x(&round, 0, r->ops.round_pieces(r->tokens));
+}
+
 static double run_row(bench *b, const bench_row *r)
 {
     call c = { .row = r, .b = b };
     g4_mat w;
-    if (r->kind == BENCH_LINEAR) {
-        c.dtype = (g4_dtype)g4_dtype_by_name(r->dtype);
-        size_t row = g4_dtype_row_bytes(c.dtype, r->cols), size = row * (size_t)r->rows;
-        /* Walk through the buffer: weights are not in the caches when a layer begins. */
-        if (b->weight_at + size > b->weight_bytes) b->weight_at = 0;
-        w = (g4_mat){ c.dtype, r->rows, r->cols, row, b->weights + b->weight_at, NULL };
-        b->weight_at += size;
-        c.linear = (g4_linear_args){ b->y, r->rows, b->x, r->cols, r->tokens, &w, NULL };
-    }
+    if (is_linear(r)) set_linear(b, r, &c, &w);
     double start = g4_now();
-    if (r->kind == BENCH_LINEAR)
-        g4_par_for(b->par, r->rows, GRAIN, run_linear, &c);
+    if (is_linear(r))
+        g4_par_for(b->par, r->rows, GRAIN, r->kind == BENCH_PANEL ? run_panel : run_linear, &c);
     else if (r->kind == BENCH_ATTEND)
         g4_par_for(b->par, 2 * g4_par_threads(b->par), 1, run_attend, &c);
     else
-        g4_par_for(b->par, r->tokens, 1, run_rows, &c);
+        g4_par_for(b->par, strcmp(r->op, "round_x") ? r->tokens : r->ops.round_pieces(r->tokens), 1,
+                   run_rows, &c);
     return g4_now() - start;
 }
 
@@ -115,11 +155,10 @@ static double run_row(bench *b, const bench_row *r)
 static bench_row *add_row(bench *b, const g4_kernel *k, bench_kind kind, const char *label,
                           int64_t rows, int64_t cols, int64_t tokens)
 {
-    static const char *const isas[] = { "c", "avx2", "avx512", "neon" };   /* bits of g4_isa */
     bench_row *r = &b->row[b->rows++];
-    *r = (bench_row){ .kind = kind, .op = k->op, .dtype = k->dtype, .ops = g4_ops_ref(),
-                      .rows = rows, .cols = cols, .tokens = tokens };
-    r->isa = isas[__builtin_ctz(k->isa)];
+    *r = (bench_row){ .kind = kind, .op = k->op, .dtype = k->dtype, .isa = k->isa,
+                      .ops = g4_ops_definitions(), .rows = rows, .cols = cols, .tokens = tokens };
+    g4_isa_print(r->isa_name, k->isa);
     if (k->put) k->put(&r->ops);
     if (kind == BENCH_ROW)
         snprintf(r->size, sizeof r->size, "%lld", (long long)cols);
@@ -128,10 +167,11 @@ static bench_row *add_row(bench *b, const g4_kernel *k, bench_kind kind, const c
     return r;
 }
 
-/* The distinct matrices of a sliding and a full layer: q, k (= v), o, gate (= up), down. */
-enum { MATRICES = 8 };
+/* The distinct matrices of a sliding and a full layer: q, k (= v), o, gate (= up), down.
+ * Panels, which are many kernels, are measured on gate alone: nearly half of the weights. */
+enum { MATRICES = 8, GATE = 3 };
 
-static void add_linear(bench *b, const g4_kernel *k, const g4_config *c)
+static void add_linear(bench *b, const g4_kernel *k, bench_kind kind, const g4_config *c)
 {
     static const int64_t tokens[] = { BENCH_PREFILL, 8, 1 };
     const int64_t D = c->hidden_size, F = c->intermediate_size, N = c->num_attention_heads;
@@ -152,7 +192,8 @@ static void add_linear(bench *b, const g4_kernel *k, const g4_config *c)
     g4_dtype type = (g4_dtype)g4_dtype_by_name(k->dtype);
     for (size_t t = 0; t < sizeof tokens / sizeof *tokens; t++)
         for (int m = 0; m < MATRICES; m++) {
-            bench_row *r = add_row(b, k, BENCH_LINEAR, matrix[m].name, matrix[m].rows,
+            if (kind == BENCH_PANEL && m != GATE) continue;
+            bench_row *r = add_row(b, k, kind, matrix[m].name, matrix[m].rows,
                                    matrix[m].cols, tokens[t]);
             memcpy(r->per_layer, matrix[m].uses, sizeof r->per_layer);
             r->flops = 2.0 * (double)r->rows * (double)r->cols * (double)r->tokens;
@@ -162,8 +203,8 @@ static void add_linear(bench *b, const g4_kernel *k, const g4_config *c)
 
 static void add_kernel(bench *b, const g4_kernel *k, const g4_config *c)
 {
-    if (strcmp(k->op, "linear") == 0) {
-        add_linear(b, k, c);
+    if (strncmp(k->op, "linear", 6) == 0) {
+        add_linear(b, k, strcmp(k->op, "linear") == 0 ? BENCH_LINEAR : BENCH_PANEL, c);
         return;
     }
     if (strcmp(k->op, "attend") == 0) {
@@ -195,10 +236,10 @@ static g4_status make_operands(bench *b, const g4_config *c, g4_arena *arena, g4
     int64_t widest = c->intermediate_size, most = 0;
     for (int i = 0; i < b->rows; i++) {
         const bench_row *r = &b->row[i];
-        int64_t need = r->kind == BENCH_LINEAR ? r->ops.linear_scratch(r->cols, r->tokens)
+        int64_t need = is_linear(r) ? r->ops.linear_scratch(r->cols, r->tokens)
                        : r->kind == BENCH_ATTEND ? r->rows * r->tokens : 0;
         int64_t width = r->rows > r->cols ? r->rows : r->cols;
-        double size = r->kind == BENCH_LINEAR ? r->bytes : 0;
+        double size = is_linear(r) ? r->bytes + 64 : 0;
         if (r->kind == BENCH_ATTEND) width = r->rows * r->cols * threads;   /* q of all pieces */
         if (need > most) most = need;
         if (width > widest) widest = width;
@@ -211,7 +252,8 @@ static g4_status make_operands(bench *b, const g4_config *c, g4_arena *arena, g4
     b->x = g4_arena_alloc(arena, (size_t)widest * BENCH_PREFILL, sizeof *b->x);
     b->y = g4_arena_alloc(arena, (size_t)widest * BENCH_PREFILL, sizeof *b->y);
     b->scratch = g4_arena_alloc(arena, (size_t)threads, sizeof *b->scratch);
-    if (!b->weights || !b->x || !b->y || !b->scratch) return g4_nomem(err, "bench");
+    b->xq = g4_arena_alloc(arena, (size_t)g4_xq_bytes(BENCH_PREFILL, widest), 1);
+    if (!b->weights || !b->x || !b->y || !b->scratch || !b->xq) return g4_nomem(err, "bench");
     for (int t = 0; t < threads; t++) {
         b->scratch[t] = g4_arena_alloc(arena, (size_t)most, sizeof *b->scratch[t]);
         if (!b->scratch[t]) return g4_nomem(err, "bench");
@@ -236,7 +278,7 @@ static double probe(bench *b, const bench_row *r, int64_t few_rows, double *shar
     few.rows = few_rows;
     few.tokens = r->tokens < FEW_TOKENS ? r->tokens : FEW_TOKENS;
     for (int i = 0; i < TRIES; i++) {
-        double now = g4_peak_fma(b->par), seconds = run_row(b, &few);
+        double now = peak_now(b, r), seconds = run_row(b, &few);
         if (now > peak) peak = now;
         if (i == 0 || seconds < best) best = seconds;
     }
@@ -254,7 +296,7 @@ static void shorten(bench *b)
         bench_row *r = &b->row[i];
         double full = (double)r->rows * (double)r->tokens, share;
         int64_t few = (int64_t)GRAIN * g4_par_threads(b->par);
-        if (r->kind != BENCH_LINEAR) continue;
+        if (!is_linear(r)) continue;
         if (few > r->rows) few = r->rows;
         if (probe(b, r, few, &share) < SLOW_SECONDS || share > SLOW_SHARE) continue;
         r->bytes *= (double)few / (double)r->rows;
@@ -275,17 +317,18 @@ static void sum_prefill(bench *b, const g4_config *c)
     for (int i = 0; i + MATRICES <= b->rows; i++) {
         const bench_row *r = &b->row[i];
         int complete = r->kind == BENCH_LINEAR && r->tokens == BENCH_PREFILL;
-        double flops = 0, seconds = 0;
+        double flops = 0, seconds = 0, least = 0;
         for (int m = 0; m < MATRICES && complete; m++) {
             double uses = (double)(layers[0] * r[m].per_layer[0] + layers[1] * r[m].per_layer[1]);
             complete = r[m].per_layer[0] + r[m].per_layer[1] > 0;
             flops += uses * r[m].flops;
             seconds += uses * bench_seconds(&r[m]);
+            least += uses * r[m].flops / bench_peak(&r[m]);
         }
         if (r->kind == BENCH_LINEAR) i += MATRICES - 1;
         if (!complete || seconds <= 0) continue;
-        b->prefill[b->prefills++] = (bench_prefill){ r->dtype, r->isa, flops / seconds,
-                                                     flops / seconds / b->peak };
+        b->prefill[b->prefills++] = (bench_prefill){ r->dtype, r->isa_name, flops / seconds,
+                                                     least / seconds };
     }
 }
 
@@ -299,7 +342,7 @@ g4_status bench_kernels(bench *b, const g4_config *c, g4_par *par, unsigned isas
     enum { PLAIN = sizeof plain / sizeof *plain };
     int count;
     const g4_kernel *k = g4_kernels(&count);
-    double read[BENCH_ROUNDS], *peak;
+    double read[BENCH_ROUNDS], peak[BENCH_ROUNDS];
     *b = (bench){ .par = par, .isas = isas };
     b->row = g4_arena_alloc(arena, (size_t)(count + PLAIN) * 3 * MATRICES, sizeof *b->row);
     b->prefill = g4_arena_alloc(arena, (size_t)(count + PLAIN), sizeof *b->prefill);
@@ -308,19 +351,22 @@ g4_status bench_kernels(bench *b, const g4_config *c, g4_par *par, unsigned isas
     for (int i = 0; i < count; i++)
         if (k[i].isa & isas) add_kernel(b, &k[i], c);
     G4_TRY(make_operands(b, c, arena, err));
-    peak = g4_arena_alloc(arena, (size_t)b->rows * BENCH_ROUNDS, sizeof *peak);
-    if (!peak) return g4_nomem(err, "bench");
     shorten(b);
     for (int round = 0; round < BENCH_ROUNDS; round++) {
+        peak[round] = g4_peak_fma(par);
         read[round] = g4_peak_read(par, b->weights, b->weight_bytes);
         for (int i = 0; i < b->rows; i++) {   /* the peak in turns with every row */
-            peak[round * b->rows + i] = g4_peak_fma(par);
-            b->row[i].seconds[round] = run_row(b, &b->row[i]);
+            bench_row *r = &b->row[i];
+            r->peak[round] = peak_now(b, r);
+            r->seconds[round] = run_row(b, r);
         }
     }
-    b->peak = median(peak, b->rows * BENCH_ROUNDS);
+    b->peak = median(peak, BENCH_ROUNDS);
     b->read = median(read, BENCH_ROUNDS);
-    for (int i = 0; i < b->rows; i++) median(b->row[i].seconds, BENCH_ROUNDS);
+    for (int i = 0; i < b->rows; i++) {
+        median(b->row[i].seconds, BENCH_ROUNDS);
+        median(b->row[i].peak, BENCH_ROUNDS);
+    }
     sum_prefill(b, c);
     return G4_OK;
 }

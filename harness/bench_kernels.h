@@ -12,30 +12,32 @@
 
 enum { BENCH_ROUNDS = 5, BENCH_PREFILL = 512, BENCH_LABEL = 64 };
 
-typedef enum bench_kind { BENCH_LINEAR, BENCH_ATTEND, BENCH_ROW } bench_kind;
+typedef enum bench_kind { BENCH_LINEAR, BENCH_PANEL, BENCH_ATTEND, BENCH_ROW } bench_kind;
 
 /* One line of the table: a kernel at one size. */
 typedef struct bench_row {
     bench_kind kind;
-    const char *op, *dtype, *isa;
+    const char *op, *dtype;
+    unsigned isa;
+    char isa_name[G4_ISA_TEXT];
     g4_ops ops;                     /* the definitions with this kernel in */
     char size[BENCH_LABEL];         /* "gate_proj 15360x3840" */
     int64_t rows, cols, tokens;     /* attend: heads, head_dim, keys; else: -, n, repeats */
     int64_t per_layer[2];           /* uses in a sliding and in a full layer */
     double flops, bytes;            /* of one call over all tokens; flops 0: not counted */
-    double seconds[BENCH_ROUNDS];   /* sorted at the end */
+    double seconds[BENCH_ROUNDS], peak[BENCH_ROUNDS];   /* sorted at the end */
 } bench_row;
 
 /* All linear layers of the whole model over BENCH_PREFILL tokens, for one kernel. */
 typedef struct bench_prefill {
     const char *dtype, *isa;
-    double flops_per_second, share;   /* of the peak */
+    double flops_per_second, share;   /* of its peak */
 } bench_prefill;
 
 typedef struct bench {
     g4_par *par;
     unsigned isas;
-    double peak, read;              /* medians: operations/s, bytes/s */
+    double peak, read;              /* medians: float32 operations/s, bytes/s */
     bench_row *row;
     int rows;
     bench_prefill *prefill;
@@ -44,11 +46,14 @@ typedef struct bench {
     unsigned char *weights;
     size_t weight_bytes, weight_at;
     float *x, *y, **scratch;        /* scratch: one a worker */
+    unsigned char *xq;
 } bench;
 
 g4_status bench_kernels(bench *b, const g4_config *c, g4_par *par, unsigned isas, g4_arena *arena,
                         g4_err *err);
 
-double bench_seconds(const bench_row *row);   /* median */
+/* Medians.  The peak is float32 fused multiply-adds; of panels, the ISA's 8-bit ones. */
+double bench_seconds(const bench_row *row);
+double bench_peak(const bench_row *row);
 
 #endif

@@ -12,7 +12,7 @@
 #include <string.h>
 
 static const char *const head[] = {
-    "kernel", "size", "tokens", "time_us", "gflops", "gbytes_s", "share_of_fma_peak",
+    "kernel", "size", "tokens", "time_us", "gflops", "gbytes_s", "share_of_peak",
 };
 
 enum { COLUMNS = sizeof head / sizeof *head };
@@ -25,17 +25,17 @@ static void print_head(const char *format)
     printf(csv ? "\n" : "|\n|---|---|---:|---:|---:|---:|---:|\n");
 }
 
-static void print_row(const char *format, const bench *b, const bench_row *r, int last)
+static void print_row(const char *format, const bench_row *r, int last)
 {
     double s = bench_seconds(r), gflops = r->flops / s * 1e-9;
     const char *form = strcmp(format, "csv") == 0 ? "%s_%s_%s,%s,%lld,%.1f,%.1f,%.2f,%.4f\n"
                        : strcmp(format, "json") == 0
                            ? "    {\"kernel\": \"%s_%s_%s\", \"size\": \"%s\", \"tokens\": %lld, "
                              "\"time_us\": %.1f, \"gflops\": %.1f, \"gbytes_s\": %.2f, "
-                             "\"share_of_fma_peak\": %.4f}"
+                             "\"share_of_peak\": %.4f}"
                            : "| %s_%s_%s | %s | %lld | %.1f | %.1f | %.2f | %.3f |\n";
-    printf(form, r->op, r->dtype, r->isa, r->size, (long long)r->tokens, s * 1e6, gflops,
-           r->bytes / s * 1e-9, r->flops / s / b->peak);
+    printf(form, r->op, r->dtype, r->isa_name, r->size, (long long)r->tokens, s * 1e6, gflops,
+           r->bytes / s * 1e-9, r->flops / s / bench_peak(r));
     if (strcmp(format, "json") == 0) printf(last ? "\n" : ",\n");
 }
 
@@ -48,7 +48,7 @@ static void print_summary(const char *format, const bench *b)
                                  : "\nfloat32 FMA peak: %.1f GFLOP/s; reading memory: %.2f GB/s\n";
     const char *form = csv ? "prefill,linear %s %s all layers,%d,,%.1f,,%.4f\n"
                        : json ? "%s    {\"weights\": \"%s\", \"isa\": \"%s\", \"tokens\": %d, "
-                                "\"gflops\": %.1f, \"share_of_fma_peak\": %.4f}"
+                                "\"gflops\": %.1f, \"share_of_peak\": %.4f}"
                               : "prefill, linear layers of the whole model, %s weights, %s: %d "
                                 "tokens at %.1f GFLOP/s = %.3f of the peak\n";
     printf(machine, b->peak * 1e-9, b->read * 1e-9);
@@ -73,7 +73,7 @@ static void print_all(const char *format, const bench *b)
                g4_par_threads(b->par), isas);
     else
         print_head(format);
-    for (int i = 0; i < b->rows; i++) print_row(format, b, &b->row[i], i + 1 == b->rows);
+    for (int i = 0; i < b->rows; i++) print_row(format, &b->row[i], i + 1 == b->rows);
     if (strcmp(format, "json") == 0) printf("  ],\n");
     if (strcmp(format, "md") == 0)
         printf("\n%d threads, ISA %s, medians of %d rounds\n", g4_par_threads(b->par), isas,

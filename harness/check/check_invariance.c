@@ -56,12 +56,11 @@ END_TEST
 /* The definitions against every instruction set that this CPU has. */
 START_TEST(instruction_sets)
 {
-    static const char *const names[] = { "avx2", "avxvnni", "avx512", "vnni", "neon",
-                                         "dotprod" };
+    static const char *const names[] = { "avx2", "avx512", "neon" };
     char dir[256];
     model_run a = plain(_i, dir), b = a;
     a.isa = "c";
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    for (int i = 0; i < 3; i++) {
         unsigned isas;
         if (g4_isa_parse(&isas, names[i], NULL) != G4_OK) {
             if (_i == 0) check_skip(names[i], "this CPU has it not");
