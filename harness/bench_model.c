@@ -3,6 +3,7 @@
 
 #include "harness/pass.h"
 #include "harness/peak.h"
+#include "kernels_opt/cpu.h"
 #include "ref/base/rng.h"
 #include "ref/dtype/dtype.h"
 #include "ref/input/prompt.h"
@@ -143,7 +144,7 @@ static void measure(bench_model *b, bench_run *r, bench_test *t)
             g4_session_rewind(r->session, t->depth);
         }
         t->read[k] = g4_peak_read(r->rt->par, r->space, (size_t)READ_MIB << 20);
-        peak[k] = g4_peak_int8(r->rt->par);
+        peak[k] = g4_peak_int8(r->rt->par, g4_cpu_isas());
         t->seconds[k] = run_once(r, t);
     }
     qsort(t->seconds, BENCH_RUNS, sizeof *t->seconds, by_value);

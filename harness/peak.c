@@ -48,18 +48,6 @@ G4_UNROLL
     return _mm512_cvtss_f32(acc[0]);
 }
 
-__attribute__((target("avx512f,avx512vnni"))) static float loop_vnni(int64_t rounds,
-                                                                     volatile const float *f)
-{
-    __m512i a = _mm512_set1_epi32((int)f[0] + 0x01010101), acc[ACCS];
-    for (int i = 0; i < ACCS; i++) acc[i] = _mm512_setzero_si512();
-    for (int64_t n = 0; n < rounds; n++)
-#pragma GCC unroll 12
-        for (int i = 0; i < ACCS; i++) acc[i] = _mm512_dpbusd_epi32(acc[i], a, a);
-    for (int i = 1; i < ACCS; i++) acc[0] = _mm512_add_epi32(acc[0], acc[i]);
-    return (float)_mm_cvtsi128_si32(_mm512_castsi512_si128(acc[0]));
-}
-
 __attribute__((target("avx2,fma"))) static float loop_avx2(int64_t rounds, volatile const float *f)
 {
     __m256 a = _mm256_set1_ps(f[0]), b = _mm256_set1_ps(f[1]), acc[ACCS];
@@ -129,21 +117,6 @@ double g4_peak_fma(g4_par *par)
     return 2.0 * lanes * ACCS * ROUNDS * threads / (g4_now() - start);
 }
 
-<<<<<<< HEAD
-double g4_peak_int8(g4_par *par)
-{
-#if defined(__x86_64__)
-    peak_run run = { .loop = loop_vnni, .factor = { 0.5f, 0.001f } };
-    int threads = g4_par_threads(par);
-    if (!(g4_cpu_isas() & G4_ISA_vnni)) return 0;
-    double start = g4_now();
-    g4_par_for(par, threads, 1, run_peak, &run);
-    return 2.0 * 64 * ACCS * ROUNDS * threads / (g4_now() - start);
-#else
-    (void)par;
-    return 0;
-#endif
-=======
 /* ---- 8 bits ---- */
 
 #if defined(__x86_64__)
@@ -211,22 +184,21 @@ G4_UNROLL
 
 #endif
 
-double g4_peak_int8(g4_par *par, unsigned isa)
+double g4_peak_int8(g4_par *par, unsigned isas)
 {
     peak_run run = { .factor = { 3.0f, 5.0f } };
     int lanes = 0, threads = g4_par_threads(par);
 #if defined(__x86_64__)
-    if (isa & G4_ISA_avx2) run.loop = loop8_avx2, lanes = 32;
-    if (isa & G4_ISA_avxvnni) run.loop = loop8_avxvnni, lanes = 32;
-    if (isa & G4_ISA_vnni) run.loop = loop8_vnni, lanes = 64;
+    if (isas & G4_ISA_avx2) run.loop = loop8_avx2, lanes = 32;
+    if (isas & G4_ISA_avxvnni) run.loop = loop8_avxvnni, lanes = 32;
+    if (isas & G4_ISA_vnni) run.loop = loop8_vnni, lanes = 64;
 #elif defined(__aarch64__)
-    if (isa & G4_ISA_dotprod) run.loop = loop8_dotprod, lanes = 16;
+    if (isas & G4_ISA_dotprod) run.loop = loop8_dotprod, lanes = 16;
 #endif
-    if (!run.loop) return g4_peak_fma(par);
+    if (!run.loop) return 0;
     double start = g4_now();
     g4_par_for(par, threads, 1, run_peak, &run);
     return 2.0 * lanes * ACCS * ROUNDS * threads / (g4_now() - start);
->>>>>>> 69e5359 (Bench the panels' kernels beside each ISA's own int8 peak; a peak that gcc neither spills nor folds into one sum)
 }
 
 typedef struct read_run {

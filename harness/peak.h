@@ -14,15 +14,9 @@ double g4_now(void);   /* seconds; a monotonic clock */
  * together, by the widest ISA of this CPU, whichever the kernels may use. */
 double g4_peak_fma(g4_par *par);
 
-<<<<<<< HEAD
-/* The same of 8-bit products summed in 32 bits (VNNI); 0: this CPU has no such instruction. */
-double g4_peak_int8(g4_par *par);
-=======
-/* The same of 8-bit integers multiplied and added up in wider ones, by the best instruction
- * of one ISA of g4_cpu_isas; AVX2's only adds up pairs, in 16 bits.  Of an ISA without such
- * kernels: g4_peak_fma. */
-double g4_peak_int8(g4_par *par, unsigned isa);
->>>>>>> 69e5359 (Bench the panels' kernels beside each ISA's own int8 peak; a peak that gcc neither spills nor folds into one sum)
+/* The same of 8-bit integers multiplied and added up in wider ones, by the best ISA of the
+ * mask (this CPU has them all); AVX2 only adds up pairs, in 16 bits.  0: none has that. */
+double g4_peak_int8(g4_par *par, unsigned isas);
 
 /* Bytes/s over a buffer, which should be far larger than the caches. */
 double g4_peak_read(g4_par *par, const void *data, size_t size);
