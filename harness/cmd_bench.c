@@ -131,7 +131,8 @@ static void print_tests(const g4_options *o, const g4_runtime *rt, const bench_m
         printf("[\n");
     else
         printf("| model | size | params | engine | kv | threads | test | t/s | bound t/s | share | "
-               "read GB/s | int8 Gop/s |\n|---|---:|---:|---|---|---:|---|---:|---:|---:|---:|---:|\n");
+               "read GB/s | int8 Gop/s |\n"
+               "|---|---:|---:|---|---|---:|---|---:|---:|---:|---:|---:|\n");
     for (int i = 0; i < b->tests; i++) print_test(o, rt, b, i);
     if (strcmp(format, "json") == 0) printf("]\n");
 }

@@ -241,7 +241,8 @@ static void many_call(g4_engine *e, many_job *m)
         m->job[k].args.xq = e->xq;
         m->first[k + 1] = m->first[k] + (m->job[k].args.w->rows + LINEAR_GRAIN - 1) / LINEAR_GRAIN;
     }
-    if (j->args.w->panels) g4_par_for(e->par, e->ops.round_pieces(j->args.tokens), 1, round_piece, j);
+    if (j->args.w->panels)
+        g4_par_for(e->par, e->ops.round_pieces(j->args.tokens), 1, round_piece, j);
     g4_par_for(e->par, m->first[m->count], 1, many_piece, m);
 }
 
