@@ -171,6 +171,43 @@ START_TEST(help_shows_all_there_is)
 }
 END_TEST
 
+/* Every test that was asked for, in llama-bench's names, with a rate that can be. */
+START_TEST(bench_of_a_model)
+{
+    static const char *const tests[] = { "pp5", "pp1", "tg2", "pp5 @ d600", "pp1 @ d600",
+                                         "tg2 @ d600" };
+    static const char *const fills[] = { "", " --fill-random --kv f16", " --engine ref" };
+    if (!runnable()) return;
+    for (int f = 0; f < 3; f++) {
+        char line[200];
+        json_error_t je;
+        snprintf(line, sizeof line, "bench --model %%m -p 5,1,0 -n 2 -d 0,600 --threads 1 -o json%s",
+                 fills[f]);
+        run(line);
+        ck_assert_msg(r.code == 0, "%s", r.err);
+        json_t *root = json_loads(r.out, 0, &je);
+        ck_assert_msg(root != NULL, "%s: %s", r.out, je.text);
+        ck_assert_uint_eq(json_array_size(root), sizeof tests / sizeof *tests);
+        for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
+            const json_t *t = json_array_get(root, i);
+            ck_assert_str_eq(json_string_value(json_object_get(t, "test")), tests[i]);
+            ck_assert(json_number_value(json_object_get(t, "t_s")) > 0);
+            ck_assert(json_number_value(json_object_get(t, "read_gb_s")) > 0);
+            ck_assert_str_eq(json_string_value(json_object_get(t, "engine")), f < 2 ? "opt" : "ref");
+        }
+        json_decref(root);
+    }
+    run("bench --model %m -p 0 -n 0");
+    expect_error("bench: nothing to measure");
+    run("bench --model %m --kernels");
+    expect_error("bench --kernels: needs no --model");
+    run("bench --model %m -p 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17");
+    expect_error("at most 16 numbers");
+    run("bench --model %m -n 10 -d 699999");
+    expect_error("bench: at most 699999 tokens");
+}
+END_TEST
+
 START_TEST(info_in_json)
 {
     if (!runnable()) return;
@@ -373,6 +410,7 @@ Suite *check_cli(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_loop_test(t, errors, 0, (int)(sizeof bad / sizeof *bad));
     tcase_add_test(t, planned_commands);
+    tcase_add_test(t, bench_of_a_model);
     tcase_add_test(t, help_shows_all_there_is);
     tcase_add_test(t, info_in_json);
     tcase_add_test(t, dump_of_several);
