@@ -161,6 +161,7 @@ static json_t *memory_json(const g4_memory *p)
     bad |= put_int(root, "chunk", (uint64_t)p->plan.rows);
     bad |= put_int(root, "threads", (uint64_t)p->threads);
     bad |= put_int(root, "weights_mapped", p->weights);
+    bad |= put_int(root, "weights_panels", p->panels);
     bad |= put_int(root, "base", p->base);
     bad |= put_int(root, "cache_sliding", p->cache_sliding);
     bad |= put_int(root, "cache_full", p->cache_full);
@@ -268,6 +269,7 @@ static void print_memory(const g4_memory *p)
            p->cases, (long long)p->plan.ctx, (long long)p->plan.rows, p->threads);
     print_row("weights, mapped (pages of the file)", p->weights);
     if (p->drafter_weights) print_row("drafter: weights, mapped", p->drafter_weights);
+    if (p->panels) print_row("weights, as the kernels read them", p->panels);
     print_row("program, norms as float32, request (measured here)", p->base);
     for (int kind = 0; kind < 2 && p->cache; kind++) {
         snprintf(what, sizeof what, "cache, %s: %lld layers x %lld tokens, %s",

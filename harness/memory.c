@@ -35,24 +35,41 @@ static void plan_cache(g4_memory *p, const g4_config *c)
     p->cache = g4_session_bytes(c, &p->plan) * all;
 }
 
+/* What lies in panels is no longer read from the file. */
+static void plan_weights(g4_memory *p, const g4_model *m, const g4_model *drafter,
+                         const g4_ops *ops)
+{
+    uint64_t let_go;
+    p->panels = 0;
+    p->weights = g4_store_bytes(m->store);
+    p->drafter_weights = drafter ? g4_store_bytes(drafter->store) : 0;
+    if (!p->plan.stream) return;
+    p->panels = g4_model_pack_bytes(m, ops, &let_go);
+    p->weights -= let_go;
+    if (drafter) {
+        p->panels += g4_model_pack_bytes(drafter, ops, &let_go);
+        p->drafter_weights -= let_go;
+    }
+    p->plan.panels = p->panels > 0;
+}
+
 void g4_memory_plan(g4_memory *p, const g4_model *m, const g4_model *drafter, const g4_ops *ops)
 {
     const g4_config *c = &m->config;
     if (p->cases < 1) p->cases = 1;
     plan_cache(p, c);
+    plan_weights(p, m, drafter, ops);
     p->work = g4_engine_bytes(c, &p->plan, ops, p->threads);
-    p->weights = g4_store_bytes(m->store);
     p->results = (uint64_t)p->cases * (uint64_t)(c->vocab_size + c->hidden_size) * sizeof(float);
     if (drafter) {
         const g4_config *d = &drafter->config;
         g4_engine_plan one = p->plan;   /* a draft step is one row, its cache the backbone's */
         one.rows = one.logit_rows = 1;
-        p->drafter_weights = g4_store_bytes(drafter->store);
         p->drafter_work = g4_engine_bytes(d, &one, ops, p->threads) +
                           (uint64_t)(d->vocab_size + 3 * c->hidden_size) * sizeof(float);
         p->drafter_work *= (uint64_t)p->cases;
     }
-    p->anonymous = p->base + p->cache + p->work + p->media + p->results +
+    p->anonymous = p->base + p->panels + p->cache + p->work + p->media + p->results +
                    p->sampling + p->passing + p->drafter_work;
     p->total = p->weights + p->drafter_weights + p->anonymous;
 }

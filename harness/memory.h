@@ -17,6 +17,7 @@ typedef struct g4_memory {
     /* anonymous memory: */
     uint64_t base;                 /* this process by now, small weights as float32 included */
     uint64_t cache_sliding, cache_full, cache;
+    uint64_t panels;               /* weights in the form that fast kernels read, both models */
     uint64_t work;                 /* the engine's buffers */
     uint64_t media;                /* soft tokens */
     uint64_t results;              /* last logits and hidden row of each prompt */

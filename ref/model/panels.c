@@ -33,11 +33,16 @@ static size_t size_of(const g4_mat *w, const g4_ops *ops)
     return ((size_t)ops->panel_bytes(w) + 63) / 64 * 64;
 }
 
-uint64_t g4_model_pack_bytes(const g4_model *m, const g4_ops *ops)
+uint64_t g4_model_pack_bytes(const g4_model *m, const g4_ops *ops, uint64_t *file)
 {
-    uint64_t total = 0;
+    uint64_t total = 0, let_go = 0;
     const g4_mat *w;
-    for (int64_t i = 0; (w = matrix_at((g4_model *)m, i)); i++) total += size_of(w, ops);
+    for (int64_t i = 0; (w = matrix_at((g4_model *)m, i)); i++) {
+        size_t size = size_of(w, ops);
+        total += size;
+        if (size) let_go += (uint64_t)w->rows * w->row_bytes;
+    }
+    if (file) *file = let_go;
     return total;
 }
 
@@ -56,7 +61,7 @@ static void pack_piece(void *ctx, int64_t begin, int64_t end, int worker)
 
 g4_status g4_model_pack(g4_model *m, const g4_ops *ops, g4_par *par, g4_err *err)
 {
-    uint64_t total = g4_model_pack_bytes(m, ops);
+    uint64_t total = g4_model_pack_bytes(m, ops, NULL);
     g4_mat *w;
     if (m->panels || total == 0) return G4_OK;
     if (total > SIZE_MAX || posix_memalign(&m->panels, HUGE_PAGE, (size_t)total) != 0) {

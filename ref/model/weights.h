@@ -65,8 +65,8 @@ void g4_model_prefetch(const g4_model *m, int64_t l);
 /* Writes every matrix that ops has a faster form of in that form (panels.c), into memory of
  * its own, and lets go of the file's pages.  Before any engine is opened on the model. */
 g4_status g4_model_pack(g4_model *m, const struct g4_ops *ops, g4_par *par, g4_err *err);
-/* Bytes that it takes. */
-uint64_t g4_model_pack_bytes(const g4_model *m, const struct g4_ops *ops);
+/* Bytes that it takes; *file (or NULL): bytes of the file that are let go. */
+uint64_t g4_model_pack_bytes(const g4_model *m, const struct g4_ops *ops, uint64_t *file);
 
 /* Can this drafter draft for this backbone?  G4_EINPUT says what does not fit. */
 g4_status g4_model_check_pair(const g4_model *backbone, const g4_model *drafter, g4_err *err);
