@@ -3,7 +3,7 @@
  * as long as its shape needs, every value of every key readable, and the same through the
  * store, where the media tensors are put into another order. */
 #include "ref/dtype/dtype.h"
-#include "ref/file/gguf.h"
+#include "ref/file/document.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +39,21 @@ static void check_tensor(const uint8_t *data, size_t size, const g4_tensor *t)
     require(t->bytes == rows * g4_dtype_row_bytes(t->dtype, t->shape[t->rank - 1]));
 }
 
+/* The documents made of its keys, with the file as its own media file. */
+static void check_documents(g4_gguf *g)
+{
+    g4_status (*const make[])(json_t **, const g4_gguf_pair *, g4_err *) = {
+        g4_gguf_config, g4_gguf_generation, g4_gguf_processor };
+    const g4_gguf_pair pair = { g, g };
+    for (size_t i = 0; i < sizeof make / sizeof *make; i++) {
+        json_t *root;
+        g4_err err = { 0 };
+        g4_status s = make[i](&root, &pair, &err);
+        require((s == G4_OK) == (root != NULL) && (s == G4_OK || strncmp(err.msg, "fuzz", 4) == 0));
+        json_decref(root);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const keys[] = { "general.architecture", "general.alignment", "a", "list",
@@ -56,6 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         require(g4_gguf_tensor(g, t->name) == t);
         check_tensor(data, size, t);
     }
+    check_documents(g);
     g4_gguf_close(g);
     if (g4_store_parse(&s, "fuzz", data, size, &err) == G4_OK) {
         for (size_t i = 0; i < g4_store_count(s); i++) {
