@@ -33,10 +33,12 @@ enum kind {
 #define AT(field) offsetof(g4_options, field)
 
 static const g4_option table[] = {
-    { "model", PATH, 0, 0, "MODEL", AT(model), "checkpoint folder in Hugging Face's layout, or a GGUF file" },
+    { "model", PATH, 0, 0, "MODEL", AT(model),
+      "checkpoint folder in Hugging Face's layout, or a GGUF file" },
     { "draft", PATH, 0, 0, "MODEL", AT(draft),
       "drafter's folder or GGUF (default: MODEL/assistant where the command needs one)" },
-    { "mmproj", PATH, 0, 0, "F.gguf", AT(mmproj), "media tensors (projector file) that belong to a GGUF model" },
+    { "mmproj", PATH, 0, 0, "F.gguf", AT(mmproj),
+      "media tensors (projector file) that belong to a GGUF model" },
     { "inputs", PATH, 0, 0, "CASE.h5", AT(inputs),
       "take ids and media tensors from a golden file instead of --prompt and media files" },
     { "prompt", TEXT, 0, 0, "T", AT(prompt),
