@@ -122,7 +122,7 @@ BIT_SUITES ?= $(filter base real dtype formats kernels digest,$(SUITES))
 
 CHECKED := $(BUILD)/check $(BUILD)/gemma4 $(BUILD)/io_fault.so
 run-check: $(CHECKED)
-	$(RUN) $(BUILD)/check
+	CHECK_JOBS=$(JOBS) $(RUN) $(BUILD)/check
 
 # The suites of $(ONLY) one by one (libcheck selects one at a time).
 run-suites: $(CHECKED)
