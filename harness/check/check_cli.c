@@ -181,8 +181,8 @@ START_TEST(bench_of_a_model)
     for (int f = 0; f < 3; f++) {
         char line[200];
         json_error_t je;
-        snprintf(line, sizeof line, "bench --model %%m -p 5,1,0 -n 2 -d 0,600 --threads 1 -o json%s",
-                 fills[f]);
+        snprintf(line, sizeof line, "bench --model %%m -p 5,1,0 -n 2 -d 0,600 --threads 1 "
+                 "-o json%s", fills[f]);
         run(line);
         ck_assert_msg(r.code == 0, "%s", r.err);
         json_t *root = json_loads(r.out, 0, &je);
@@ -193,7 +193,8 @@ START_TEST(bench_of_a_model)
             ck_assert_str_eq(json_string_value(json_object_get(t, "test")), tests[i]);
             ck_assert(json_number_value(json_object_get(t, "t_s")) > 0);
             ck_assert(json_number_value(json_object_get(t, "read_gb_s")) > 0);
-            ck_assert_str_eq(json_string_value(json_object_get(t, "engine")), f < 2 ? "opt" : "ref");
+            ck_assert_str_eq(json_string_value(json_object_get(t, "engine")),
+                             f < 2 ? "opt" : "ref");
         }
         json_decref(root);
     }
