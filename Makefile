@@ -197,7 +197,7 @@ layers:   ## who may include whom, top level, line and file lengths
 notes:   ## every [N12] in the code resolves in PAPER_NOTES.md
 	@$(TALLY) notes .ci/notes
 
-demo: demo-deps   ## a photograph, a spoken sentence and text through the whole model, against its golden file
+demo: demo-deps   ## a picture, a spoken-like word and text through the trained miniature, against its golden file
 	+@$(MAKE) --no-print-directory -j$(JOBS) all
 	@BUILD="$(BUILD)" MODEL="$(MODEL)" harness/demo.sh
 demo-deps:

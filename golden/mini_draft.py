@@ -88,7 +88,7 @@ def train(model, drafter, tokenizer, plan, folder, rank=0):
     begun, sums, rows = time.monotonic(), np.zeros((STEPS, 2)), []
     for step in range(plan["steps"]):
         rng = np.random.Generator(np.random.PCG64([plan["seed"], 99, step]))
-        batch = mini_train.draw_batch(encoder, rng, plan["shares"], "small", window)
+        batch = mini_train.draw_batch(encoder, rng, plan["shares"], "draft", window)
         for group in adam.param_groups:
             group["lr"] = plan["lr"] * min((step + 1) / 50, 1.0, max(
                 0.03, (plan["steps"] - step) / (0.5 * plan["steps"])))

@@ -28,7 +28,7 @@ from make_media import write_wav
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SEED = 2026
-TEST, VAL, DEV, PRO_TEST, MEDIA, TOOLS, TEXTS, FILES = 200, 20, 5, 100, 200, 100, 20, 3
+TEST, VAL, DEV, PRO_TEST, MEDIA, TOOLS, TEXTS, FILES = 200, 20, 5, 100, 100, 100, 20, 3
 # Of a free answer: it ends with <eos> or a line end, and has at most four words.
 FREE = {"until": ["\n"], "max_tokens": 12}
 
@@ -131,9 +131,9 @@ def write_media(folder):
     recipes = []
     for kind in mini_media.KINDS:
         rng = rng_of("media", kind)
-        recipes += different(lambda: mini_media.plan(rng, kind, "test"), MEDIA,
-                             (lambda r: json.dumps([r["shown"], r["question"]]),
-                              lambda r: r["seed"]))
+        # Drawn as they come: the same shapes and places again are another picture, of another
+        # size, shade and place in the cell.
+        recipes += [mini_media.plan(rng, kind, "test") for _ in range(MEDIA)]
     write_lines(recipes, folder, "media.jsonl")
     some = [r for k in mini_media.KINDS for r in [r for r in recipes if r["kind"] == k][:FILES]]
     write_requests(some, folder)

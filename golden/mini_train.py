@@ -23,7 +23,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 
 # Rows, tokens in a row, and the shots of questions in them: attention costs what its rows are long.
-SHAPES = {"small": (20, 192, (0, 3)), "middle": (10, 384, (1, 6))}
+SHAPES = {"small": (20, 192, (0, 3)), "middle": (10, 384, (1, 6)),
+          "draft": (10, 192, (0, 2))}
 FIELDS = ["step", "tokens", "seconds", "loss", "kind", "correct", "n"]
 
 
@@ -288,5 +289,7 @@ class Trainer:
                 if self.rank == 0:
                     self.save()
                 last = time.monotonic()
+        if mean is not None and self.step % self.plan["look_every"]:
+            self.report(mean, ALL_KINDS)
         if self.rank == 0:
             self.save()
