@@ -9,4 +9,7 @@
  * the test then returns. */
 void check_skip(const char *what, const char *why);
 
+/* With CHECK_JOBS: is test i of a suite that is shared (main.c names it) this process's? */
+int check_mine(int i);
+
 #endif
