@@ -229,6 +229,27 @@ typedef struct drawing {
     sigset_t before;         /* signals let through; held while there are temporary files */
 } drawing;
 
+/* Reads to the end of what gnuplot says.  A table that it cannot open is a warning to it: it
+ * leaves the curve out and goes on. */
+static int skips_a_table(int fd)
+{
+    static const char warning[] = "Cannot find or open file";
+    char text[4096 + sizeof warning];
+    size_t kept = 0;
+    int found = 0;
+    for (;;) {
+        ssize_t n = read(fd, text + kept, 4096);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return found;
+        text[kept + (size_t)n] = 0;
+        found |= strstr(text, warning) != NULL;
+        kept += (size_t)n;
+        size_t tail = kept < sizeof warning ? kept : sizeof warning - 1;
+        memmove(text, text + kept - tail, tail);
+        kept = tail;
+    }
+}
+
 /* No shell: names are arguments.  What gnuplot says is not shown: it would name
  * temporary files. */
 static g4_status run_gnuplot(const drawing *d, g4_err *err)
@@ -237,28 +258,40 @@ static g4_status run_gnuplot(const drawing *d, g4_err *err)
     char dat[2 * MAX_NAME], out[2 * MAX_NAME], gp[MAX_NAME + 32];
     const char *picture = d->name[PICTURE], *script = d->file[SCRIPT].temp;
     char *png = strcmp(picture + strlen(picture) - 4, ".png") == 0 ? "png = 1" : "png = 0";
-    int how = 0;
+    int how = 0, said[2];
     snprintf(gp, sizeof gp, "%s%s", script[0] == '/' ? "" : "./", script);
     quote(dat, sizeof dat, "dat", d->file[TABLE].temp, 1);
     quote(out, sizeof out, "out", d->file[PICTURE].temp, 1);
-    pid_t got, pid = fork();
-    if (pid < 0)
+    if (pipe(said) != 0)
         return g4_fail(err, G4_EIO, "%s: cannot start gnuplot: %s", picture, strerror(errno));
+    pid_t got, pid = fork();
+    if (pid < 0) {
+        close(said[0]);
+        close(said[1]);
+        return g4_fail(err, G4_EIO, "%s: cannot start gnuplot: %s", picture, strerror(errno));
+    }
     if (pid == 0) {
         int null = open("/dev/null", O_RDWR);
         if (null >= 0) {
             dup2(null, STDIN_FILENO);
             dup2(null, STDOUT_FILENO);
-            dup2(null, STDERR_FILENO);
         }
+        dup2(said[1], STDERR_FILENO);
+        close(said[0]);
+        close(said[1]);
         g4_interrupt_release(&d->before);
         alarm(SECONDS);
         execlp("gnuplot", "gnuplot", "-e", dat, "-e", out, "-e", png, gp, (char *)NULL);
         _exit(NOT_STARTED);
     }
+    close(said[1]);
+    int skips = skips_a_table(said[0]);
+    close(said[0]);
     do got = waitpid(pid, &how, 0);
     while (got < 0 && errno == EINTR);
-    if (got == pid && WIFEXITED(how) && WEXITSTATUS(how) == 0) return G4_OK;
+    if (got == pid && WIFEXITED(how) && WEXITSTATUS(how) == 0 && !skips) return G4_OK;
+    if (got == pid && WIFEXITED(how) && WEXITSTATUS(how) == 0)
+        return g4_fail(err, G4_EIO, "%s: gnuplot could not read its table", picture);
     if (got == pid && WIFEXITED(how))
         return g4_fail(err, G4_EINPUT, "%s: gnuplot failed (exit %d)", picture, WEXITSTATUS(how));
     return g4_fail(err, G4_EINPUT, "%s: gnuplot was ended by signal %d", picture,

@@ -212,7 +212,9 @@ static int is_named(int c, int persistent)
 {
     char name[IO_PATH];
     if (strstr(r.err, failed_name(name))) return 1;
-    if (persistent && (strstr(r.err, "golden/tiny/") || strstr(r.err, dir))) return 1;
+    if (persistent && (strstr(r.err, "golden/tiny/") || strstr(r.err, MEDIA) ||
+                       strstr(r.err, dir)))
+        return 1;
     for (int i = 0; i < outs(c); i++)
         if (strstr(r.err, commands[c].out[i])) return 1;
     return 0;
