@@ -21,8 +21,9 @@ static g4_status make_turn(g4_session *s, const g4_engine *e, g4_err *err)
 
 void g4_session_turn(g4_session *s, int64_t token, const double *cosine, const double *sine)
 {
+    if (!s->turn) return;
     float *turn = s->turn + token * 2 * s->pairs;
-    for (int64_t i = 0; s->turn && i < s->pairs; i++) {
+    for (int64_t i = 0; i < s->pairs; i++) {
         turn[i] = (float)cosine[i];
         turn[s->pairs + i] = (float)sine[i];
     }
