@@ -30,7 +30,7 @@ def source_of(folder, work):
     """A copy of the folder with what the converter takes for granted written out."""
     copy = os.path.join(work, "source")
     shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("assistant"))
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("assistant", "golden", "eval"))
     for name in ("tokenizer.json", "tokenizer_config.json"):   # a drafter has the model's
         if not os.path.exists(os.path.join(copy, name)):
             shutil.copy(os.path.join(folder, "..", name), copy)
