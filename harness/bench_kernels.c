@@ -18,27 +18,21 @@ enum {
 
 /* A call that would take longer, by a kernel that slow, is measured on a corner of it. */
 static const double SLOW_SECONDS = 0.1, SLOW_SHARE = 0.03;
+/* A short call is repeated; after ENOUGH there is no round beyond BENCH_ROUNDS_LEAST. */
+static const double CALL_SECONDS = 0.004, PEAK_SECONDS = 0.004, ENOUGH_SECONDS = 40;
 
-static int by_value(const void *a, const void *b)
+double bench_seconds(const bench *b, const bench_row *row)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+    double v[BENCH_ROUNDS];
+    memcpy(v, row->seconds, sizeof v);
+    return g4_median(v, b->rounds);
 }
 
-static double median(double *v, int n)
+double bench_share(const bench *b, const bench_row *row)
 {
-    qsort(v, (size_t)n, sizeof *v, by_value);
-    return v[n / 2];
-}
-
-double bench_seconds(const bench_row *row)
-{
-    return row->seconds[BENCH_ROUNDS / 2];
-}
-
-double bench_peak(const bench_row *row)
-{
-    return row->peak[BENCH_ROUNDS / 2];
+    double v[BENCH_ROUNDS];
+    for (int i = 0; i < b->rounds; i++) v[i] = row->flops / row->seconds[i] / row->peak[i];
+    return g4_median(v, b->rounds);
 }
 
 static int is_linear(const bench_row *r)
@@ -48,7 +42,8 @@ static int is_linear(const bench_row *r)
 
 static double peak_now(const bench *b, const bench_row *r)
 {
-    return r->kind == BENCH_PANEL ? g4_peak_int8(b->par, r->isa) : g4_peak_fma(b->par);
+    return r->kind == BENCH_PANEL ? g4_peak_int8(b->par, r->isa, PEAK_SECONDS)
+                                  : g4_peak_fma(b->par, PEAK_SECONDS);
 }
 
 /* ---- running one row once ---- */
@@ -91,13 +86,44 @@ static void run_attend(void *ctx, int64_t begin, int64_t end, int worker)
     }
 }
 
+/* One token behind a span of an F16 cache; a full layer's keeps values alone, whatever numbers
+ * those, the norm and the angles are. */
+static void run_span(void *ctx, int64_t begin, int64_t end, int worker)
+{
+    const bench_row *r = ((call *)ctx)->row;
+    const bench *b = ((call *)ctx)->b;
+    const float *numbers = (const float *)(const void *)b->weights;
+    int64_t H = r->cols, halved = r->per_layer[1];
+    size_t row = g4_dtype_row_bytes(G4_F16, H), span = (size_t)r->tokens * row;
+    g4_span keys = { 0, r->tokens };
+    for (int64_t i = begin; i < end; i++) {
+        unsigned char *at = b->weights + (size_t)(2 * i) * span;
+        float *acc = b->y + i * (r->rows * g4_round_up(H, G4_LANES) + 2 * r->rows);
+        g4_span_part part = { acc + 2 * r->rows, acc, acc + r->rows };
+        g4_kv kv = { .dtype = G4_F16, .value = at, .key = halved ? NULL : at + span,
+                     .row_bytes = row, .width = H, .slots = r->tokens, .head_dim = H,
+                     .key_norm = numbers, .turn = numbers, .pairs = halved ? H / 8 : H / 2 };
+        g4_span_args a = { &part, b->x + i * r->rows * H, r->rows * H, 1, r->rows, H, &keys, 0,
+                           r->tokens, &kv, 0, b->scratch[worker] };
+        r->ops.attend_span(&a);
+    }
+}
+
+static void merge(const bench_row *r, const bench *b, int64_t i, float *s)
+{
+    g4_span_part all = { b->y + i * r->cols, s, s + 1 };
+    g4_span_part part = { b->x + i * r->cols, s + 2, s + 3 };
+    s[0] = s[2] = 0;
+    s[1] = s[3] = 1;
+    r->ops.span_merge(&all, &part, 1, r->cols);
+}
+
 static void run_rows(void *ctx, int64_t begin, int64_t end, int worker)
 {
     const bench_row *r = ((call *)ctx)->row;
     const bench *b = ((call *)ctx)->b;
     const float *w = (const float *)(const void *)b->weights;
     const double *angle = (const double *)(const void *)b->weights;
-    (void)worker;
     for (int64_t i = begin; i < end; i++) {
         float *y = b->y + i * r->cols;
         const float *x = b->x + i * r->cols;
@@ -105,6 +131,7 @@ static void run_rows(void *ctx, int64_t begin, int64_t end, int worker)
             g4_round_args round = { b->xq, b->x, r->cols, r->tokens, r->cols, G4_Q4_K };
             r->ops.round_x(&round, i, i + 1);
         }
+        if (strcmp(r->op, "span_merge") == 0) merge(r, b, i, b->scratch[worker]);
         if (strcmp(r->op, "rmsnorm") == 0) r->ops.rmsnorm(y, x, w, r->cols, 1e-6);
         if (strcmp(r->op, "layernorm") == 0) r->ops.layernorm(y, x, w, w, r->cols, 1e-5);
         if (strcmp(r->op, "rope") == 0) r->ops.rope(y, angle, angle, r->cols / 2);
@@ -142,8 +169,9 @@ static double run_row(bench *b, const bench_row *r)
     double start = g4_now();
     if (is_linear(r))
         g4_par_for(b->par, r->rows, GRAIN, r->kind == BENCH_PANEL ? run_panel : run_linear, &c);
-    else if (r->kind == BENCH_ATTEND)
-        g4_par_for(b->par, 2 * g4_par_threads(b->par), 1, run_attend, &c);
+    else if (r->kind == BENCH_ATTEND || r->kind == BENCH_SPAN)
+        g4_par_for(b->par, 2 * g4_par_threads(b->par), 1,
+                   r->kind == BENCH_ATTEND ? run_attend : run_span, &c);
     else
         g4_par_for(b->par, strcmp(r->op, "round_x") ? r->tokens : r->ops.round_pieces(r->tokens), 1,
                    run_rows, &c);
@@ -168,7 +196,8 @@ static bench_row *add_row(bench *b, const g4_kernel *k, bench_kind kind, const c
 }
 
 /* The distinct matrices of a sliding and a full layer: q, k (= v), o, gate (= up), down.
- * Panels, which are many kernels, are measured on gate alone: nearly half of the weights. */
+ * All are measured of BF16, which checkpoints hold; the other formats' many kernels on gate
+ * alone: nearly half of the weights. */
 enum { MATRICES = 8, GATE = 3 };
 
 static void add_linear(bench *b, const g4_kernel *k, bench_kind kind, const g4_config *c)
@@ -192,7 +221,7 @@ static void add_linear(bench *b, const g4_kernel *k, bench_kind kind, const g4_c
     g4_dtype type = (g4_dtype)g4_dtype_by_name(k->dtype);
     for (size_t t = 0; t < sizeof tokens / sizeof *tokens; t++)
         for (int m = 0; m < MATRICES; m++) {
-            if (kind == BENCH_PANEL && m != GATE) continue;
+            if (m != GATE && (strcmp(k->dtype, "bf16") != 0 || k->isa == G4_ISA_c)) continue;
             bench_row *r = add_row(b, k, kind, matrix[m].name, matrix[m].rows,
                                    matrix[m].cols, tokens[t]);
             memcpy(r->per_layer, matrix[m].uses, sizeof r->per_layer);
@@ -201,23 +230,32 @@ static void add_linear(bench *b, const g4_kernel *k, bench_kind kind, const g4_c
         }
 }
 
+/* The heads of one key/value head, for a few of those, in both kinds of layer. */
+static void add_attention(bench *b, const g4_kernel *k, const g4_config *c)
+{
+    bench_kind kind = strcmp(k->op, "attend") == 0 ? BENCH_ATTEND : BENCH_SPAN;
+    for (int layer = 0; layer < 2; layer++) {
+        int64_t keys = kind == BENCH_SPAN || k->isa == G4_ISA_c ? G4_SPAN
+                       : layer == G4_SLIDING ? c->sliding_window : ATTEND_KEYS;
+        bench_row *r = add_row(b, k, kind, layer == G4_SLIDING ? "sliding" : "full",
+                               c->num_attention_heads / c->kv_heads[layer], c->head_dim[layer],
+                               keys);
+        double pieces = 2.0 * g4_par_threads(b->par), span = (double)keys * (double)r->cols;
+        int halved = layer != G4_SLIDING && c->attention_k_eq_v;
+        r->per_layer[1] = kind == BENCH_SPAN && halved;
+        r->flops = pieces * 4.0 * span * (double)r->rows;
+        r->bytes = pieces * span * (kind == BENCH_ATTEND ? 8 : r->per_layer[1] ? 2 : 4);
+    }
+}
+
 static void add_kernel(bench *b, const g4_kernel *k, const g4_config *c)
 {
     if (strncmp(k->op, "linear", 6) == 0) {
         add_linear(b, k, strcmp(k->op, "linear") == 0 ? BENCH_LINEAR : BENCH_PANEL, c);
         return;
     }
-    if (strcmp(k->op, "attend") == 0) {
-        for (int kind = 0; kind < 2; kind++) {
-            int64_t keys = kind == G4_SLIDING && c->sliding_window < ATTEND_KEYS
-                               ? c->sliding_window : ATTEND_KEYS;
-            bench_row *r = add_row(b, k, BENCH_ATTEND, kind ? "full" : "sliding",
-                                   c->num_attention_heads / c->kv_heads[kind], c->head_dim[kind],
-                                   keys);
-            double pieces = 2.0 * g4_par_threads(b->par), span = (double)keys * (double)r->cols;
-            r->flops = pieces * 4.0 * span * (double)r->rows;
-            r->bytes = pieces * 2.0 * span * sizeof(float);
-        }
+    if (strncmp(k->op, "attend", 6) == 0) {
+        add_attention(b, k, c);
         return;
     }
     int64_t n = strcmp(k->op, "gelu_mul") == 0  ? c->intermediate_size
@@ -237,10 +275,12 @@ static g4_status make_operands(bench *b, const g4_config *c, g4_arena *arena, g4
     for (int i = 0; i < b->rows; i++) {
         const bench_row *r = &b->row[i];
         int64_t need = is_linear(r) ? r->ops.linear_scratch(r->cols, r->tokens)
-                       : r->kind == BENCH_ATTEND ? r->rows * r->tokens : 0;
+                       : r->kind == BENCH_ATTEND ? r->rows * r->tokens
+                       : r->kind == BENCH_SPAN ? r->ops.span_scratch(r->cols) : 4;
         int64_t width = r->rows > r->cols ? r->rows : r->cols;
         double size = is_linear(r) ? r->bytes + 64 : 0;
-        if (r->kind == BENCH_ATTEND) width = r->rows * r->cols * threads;   /* q of all pieces */
+        if (!is_linear(r) && r->kind != BENCH_ROW)   /* queries of all pieces */
+            width = r->rows * r->cols * threads;
         if (need > most) most = need;
         if (width > widest) widest = width;
         if ((double)b->weight_bytes < size) b->weight_bytes = (size_t)size;
@@ -274,17 +314,17 @@ static double probe(bench *b, const bench_row *r, int64_t few_rows, double *shar
 {
     enum { TRIES = 3, FEW_TOKENS = 8 };
     bench_row few = *r;
-    double best = 0, peak = 0;
+    double best = 0;
+    *share = 0;
     few.rows = few_rows;
     few.tokens = r->tokens < FEW_TOKENS ? r->tokens : FEW_TOKENS;
-    for (int i = 0; i < TRIES; i++) {
-        double now = peak_now(b, r), seconds = run_row(b, &few);
-        if (now > peak) peak = now;
+    double scale = (double)(r->rows * r->tokens) / (double)(few.rows * few.tokens);
+    for (int i = 0; i < TRIES && *share < SLOW_SHARE; i++) {
+        double peak = peak_now(b, r), seconds = run_row(b, &few);
         if (i == 0 || seconds < best) best = seconds;
+        *share = r->flops / (best * scale) / peak;
     }
-    best *= (double)(r->rows * r->tokens) / (double)(few.rows * few.tokens);
-    *share = r->flops / best / peak;
-    return best;
+    return best * scale;
 }
 
 /* The definitions would take minutes: such a call is measured on a corner of it; the
@@ -309,27 +349,63 @@ static void shorten(bench *b)
     }
 }
 
-/* Time of all layers' matrices, each kernel by itself. */
+/* One round of all layers' matrices, each kernel by itself: operations, seconds, and the
+ * seconds they would take at the peak beside them.  0: not all of them were measured whole. */
+static int sum_layers(const bench_row *r, const int64_t layers[2], int round, double sum[3])
+{
+    memset(sum, 0, 3 * sizeof *sum);
+    for (int m = 0; m < MATRICES; m++) {
+        double uses = (double)(layers[0] * r[m].per_layer[0] + layers[1] * r[m].per_layer[1]);
+        if (r[m].per_layer[0] + r[m].per_layer[1] == 0) return 0;
+        sum[0] += uses * r[m].flops;
+        sum[1] += uses * r[m].seconds[round];
+        sum[2] += uses * r[m].flops / r[m].peak[round];
+    }
+    return 1;
+}
+
 static void sum_prefill(bench *b, const g4_config *c)
 {
     int64_t layers[2] = { 0, 0 };
     for (int64_t l = 0; l < c->num_hidden_layers; l++) layers[c->layer_kind[l]]++;
     for (int i = 0; i + MATRICES <= b->rows; i++) {
         const bench_row *r = &b->row[i];
-        int complete = r->kind == BENCH_LINEAR && r->tokens == BENCH_PREFILL;
-        double flops = 0, seconds = 0, least = 0;
-        for (int m = 0; m < MATRICES && complete; m++) {
-            double uses = (double)(layers[0] * r[m].per_layer[0] + layers[1] * r[m].per_layer[1]);
-            complete = r[m].per_layer[0] + r[m].per_layer[1] > 0;
-            flops += uses * r[m].flops;
-            seconds += uses * bench_seconds(&r[m]);
-            least += uses * r[m].flops / bench_peak(&r[m]);
+        double sum[3], rate[BENCH_ROUNDS], share[BENCH_ROUNDS];
+        int complete = r->kind == BENCH_LINEAR && strcmp(r->dtype, "bf16") == 0 &&
+                       r->tokens == BENCH_PREFILL;
+        for (int k = 0; k < b->rounds && complete; k++) {
+            complete = sum_layers(r, layers, k, sum);
+            rate[k] = sum[0] / sum[1];
+            share[k] = sum[2] / sum[1];
         }
-        if (r->kind == BENCH_LINEAR) i += MATRICES - 1;
-        if (!complete || seconds <= 0) continue;
-        b->prefill[b->prefills++] = (bench_prefill){ r->dtype, r->isa_name, flops / seconds,
-                                                     least / seconds };
+        if (!complete) continue;
+        b->prefill[b->prefills++] =
+            (bench_prefill){ r->dtype, r->isa_name, g4_median(rate, b->rounds),
+                             g4_median(share, b->rounds) };
+        i += MATRICES - 1;
     }
+}
+
+/* Every row in turns, each between two looks at the peak. */
+static void measure(bench *b)
+{
+    double read[BENCH_ROUNDS], peak[BENCH_ROUNDS], start = g4_now();
+    for (b->rounds = 0; b->rounds < BENCH_ROUNDS; b->rounds++) {
+        int round = b->rounds;
+        if (round >= BENCH_ROUNDS_LEAST && g4_now() - start > ENOUGH_SECONDS) break;
+        peak[round] = g4_peak_fma(b->par, 10 * PEAK_SECONDS);
+        read[round] = g4_peak_read(b->par, b->weights, b->weight_bytes, 10 * PEAK_SECONDS);
+        for (int i = 0; i < b->rows; i++) {
+            bench_row *r = &b->row[i];
+            double before = peak_now(b, r), seconds = 0;
+            int calls = 0;
+            for (; seconds < CALL_SECONDS; calls++) seconds += run_row(b, r);
+            r->seconds[round] = seconds / calls;
+            r->peak[round] = (before + peak_now(b, r)) / 2;
+        }
+    }
+    b->peak = g4_median(peak, b->rounds);
+    b->read = g4_median(read, b->rounds);
 }
 
 g4_status bench_kernels(bench *b, const g4_config *c, g4_par *par, unsigned isas, g4_arena *arena,
@@ -342,7 +418,6 @@ g4_status bench_kernels(bench *b, const g4_config *c, g4_par *par, unsigned isas
     enum { PLAIN = sizeof plain / sizeof *plain };
     int count;
     const g4_kernel *k = g4_kernels(&count);
-    double read[BENCH_ROUNDS], peak[BENCH_ROUNDS];
     *b = (bench){ .par = par, .isas = isas };
     b->row = g4_arena_alloc(arena, (size_t)(count + PLAIN) * 3 * MATRICES, sizeof *b->row);
     b->prefill = g4_arena_alloc(arena, (size_t)(count + PLAIN), sizeof *b->prefill);
@@ -352,21 +427,7 @@ g4_status bench_kernels(bench *b, const g4_config *c, g4_par *par, unsigned isas
         if (k[i].isa & isas) add_kernel(b, &k[i], c);
     G4_TRY(make_operands(b, c, arena, err));
     shorten(b);
-    for (int round = 0; round < BENCH_ROUNDS; round++) {
-        peak[round] = g4_peak_fma(par);
-        read[round] = g4_peak_read(par, b->weights, b->weight_bytes);
-        for (int i = 0; i < b->rows; i++) {   /* the peak in turns with every row */
-            bench_row *r = &b->row[i];
-            r->peak[round] = peak_now(b, r);
-            r->seconds[round] = run_row(b, r);
-        }
-    }
-    b->peak = median(peak, BENCH_ROUNDS);
-    b->read = median(read, BENCH_ROUNDS);
-    for (int i = 0; i < b->rows; i++) {
-        median(b->row[i].seconds, BENCH_ROUNDS);
-        median(b->row[i].peak, BENCH_ROUNDS);
-    }
+    measure(b);
     sum_prefill(b, c);
     return G4_OK;
 }

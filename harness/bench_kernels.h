@@ -10,9 +10,11 @@
 #include "ref/base/par.h"
 #include "ref/model/config.h"
 
-enum { BENCH_ROUNDS = 5, BENCH_PREFILL = 512, BENCH_LABEL = 64 };
+enum { BENCH_ROUNDS = 5, BENCH_ROUNDS_LEAST = 3, BENCH_PREFILL = 512, BENCH_LABEL = 64 };
 
-typedef enum bench_kind { BENCH_LINEAR, BENCH_PANEL, BENCH_ATTEND, BENCH_ROW } bench_kind;
+typedef enum bench_kind {
+    BENCH_LINEAR, BENCH_PANEL, BENCH_ATTEND, BENCH_SPAN, BENCH_ROW,
+} bench_kind;
 
 /* One line of the table: a kernel at one size. */
 typedef struct bench_row {
@@ -22,10 +24,10 @@ typedef struct bench_row {
     char isa_name[G4_ISA_TEXT];
     g4_ops ops;                     /* the definitions with this kernel in */
     char size[BENCH_LABEL];         /* "gate_proj 15360x3840" */
-    int64_t rows, cols, tokens;     /* attend: heads, head_dim, keys; else: -, n, repeats */
+    int64_t rows, cols, tokens;     /* attention: heads, head_dim, keys; else: -, n, repeats */
     int64_t per_layer[2];           /* uses in a sliding and in a full layer */
     double flops, bytes;            /* of one call over all tokens; flops 0: not counted */
-    double seconds[BENCH_ROUNDS], peak[BENCH_ROUNDS];   /* sorted at the end */
+    double seconds[BENCH_ROUNDS], peak[BENCH_ROUNDS];   /* of one call; right beside it */
 } bench_row;
 
 /* All linear layers of the whole model over BENCH_PREFILL tokens, for one kernel. */
@@ -41,7 +43,7 @@ typedef struct bench {
     bench_row *row;
     int rows;
     bench_prefill *prefill;
-    int prefills;
+    int prefills, rounds;           /* rounds: fewer than BENCH_ROUNDS when they take long */
     /* operands, shared by all rows */
     unsigned char *weights;
     size_t weight_bytes, weight_at;
@@ -52,8 +54,9 @@ typedef struct bench {
 g4_status bench_kernels(bench *b, const g4_config *c, g4_par *par, unsigned isas, g4_arena *arena,
                         g4_err *err);
 
-/* Medians.  The peak is float32 fused multiply-adds; of panels, the ISA's 8-bit ones. */
-double bench_seconds(const bench_row *row);
-double bench_peak(const bench_row *row);
+/* Medians over the rounds: of the seconds, and of each round's share of the peak beside it:
+ * float32 fused multiply-adds; of panels, the ISA's 8-bit ones. */
+double bench_seconds(const bench *b, const bench_row *row);
+double bench_share(const bench *b, const bench_row *row);
 
 #endif

@@ -12,7 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LIST = 16, READ_MIB = 1024, DEFAULT_PREFILL = 512, DEFAULT_DECODE = 128 };
+enum { LIST = 16, READ_MIB = 256 };
+
+static const double LIMIT_SECONDS = 0.1;
 
 typedef struct bench_run {
     const g4_runtime *rt;
@@ -21,39 +23,33 @@ typedef struct bench_run {
     g4_session *session;
     int32_t *ids, *positions;      /* [ctx] */
     float *logits;
-    const unsigned char *space;    /* READ_MIB, to read from */
     g4_arena arena;
 } bench_run;
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static g4_status read_list(const char *text, int64_t fallback, int64_t list[LIST], int *count,
-                           g4_err *err)
+static g4_status read_list(const char *text, int64_t list[LIST], int *count, g4_err *err)
 {
     g4_arena arena = { NULL };
     int32_t *values = NULL;
-    int64_t n = 1;
-    list[0] = fallback;
-    g4_status s = text ? g4_ids_parse(text, &arena, &values, &n, err) : G4_OK;
+    int64_t n = 0;
+    g4_status s = g4_ids_parse(text, &arena, &values, &n, err);
     if (s == G4_OK && n > LIST)
         s = g4_fail(err, G4_EINPUT, "%.40s: at most %d numbers", text, (int)LIST);
-    for (int64_t i = 0; s == G4_OK && values && i < n; i++) list[i] = values[i];
+    for (int64_t i = 0; s == G4_OK && i < n; i++) list[i] = values[i];
     g4_arena_free(&arena);
     *count = (int)n;
     return s;
 }
 
-static g4_status list_tests(bench_model *b, const g4_options *o, g4_err *err)
+g4_status bench_model_tests(bench_model *b, const g4_options *o, g4_err *err)
 {
     int64_t p[LIST], n[LIST], d[LIST];
     int ps, ns, ds;
-    G4_TRY(read_list(o->bench_p, DEFAULT_PREFILL, p, &ps, err));
-    G4_TRY(read_list(o->bench_n, DEFAULT_DECODE, n, &ns, err));
-    G4_TRY(read_list(o->bench_d, 0, d, &ds, err));
+    b->p = o->bench_p ? o->bench_p : "512";   /* as llama-bench has them */
+    b->n = o->bench_n ? o->bench_n : "128";
+    b->d = o->bench_d ? o->bench_d : "0";
+    G4_TRY(read_list(b->p, p, &ps, err));
+    G4_TRY(read_list(b->n, n, &ns, err));
+    G4_TRY(read_list(b->d, d, &ds, err));
     for (int k = 0; k < ds; k++)
         for (int i = 0; i < ps + ns; i++) {
             int64_t tokens = i < ps ? p[i] : n[i - ps];
@@ -91,6 +87,51 @@ static double cache_bytes(const g4_config *c, const g4_engine_plan *plan, int64_
                  (double)g4_dtype_row_bytes(plan->kv, c->kv_heads[kind] * c->head_dim[kind]);
     }
     return bytes;
+}
+
+void bench_model_costs(bench_model *b, const g4_model *m, const g4_engine_plan *plan)
+{
+    b->weight_bytes = g4_store_bytes(m->store);
+    b->parameters = 0;
+    for (size_t i = 0; i < g4_store_count(m->store); i++) {
+        const g4_tensor *t = g4_store_at(m->store, i);
+        uint64_t n = 1;
+        for (int k = 0; k < t->rank; k++) n *= (uint64_t)t->shape[k];
+        b->parameters += n;
+    }
+    for (int i = 0; i < b->tests; i++) {
+        bench_test *t = &b->test[i];
+        t->bytes = (double)b->weight_bytes + cache_bytes(&m->config, plan, t->depth);
+        t->ops = 2 * linear_weights(m);
+    }
+}
+
+/* A prefill reads weights and cache once for all of its tokens. */
+double bench_test_bound(const bench_test *t, const bench_limit *limit)
+{
+    double reading = limit->read / t->bytes * (double)(t->decode ? 1 : t->n);
+    double computing = limit->int8 / t->ops;
+    return t->decode || reading < computing ? reading : computing;
+}
+
+char *bench_test_name(char name[BENCH_NAME], const bench_test *t)
+{
+    int at = snprintf(name, BENCH_NAME, "%s%lld", t->decode ? "tg" : "pp", (long long)t->n);
+    if (t->depth)
+        snprintf(name + at, (size_t)(BENCH_NAME - at), " @ d%lld", (long long)t->depth);
+    return name;
+}
+
+g4_status bench_limit_measure(bench_limit *limit, g4_par *par, g4_err *err)
+{
+    const size_t size = (size_t)READ_MIB << 20;
+    unsigned char *space = malloc(size);
+    if (!space) return g4_nomem(err, "bench");
+    memset(space, 1, size);   /* pages of their own, not the zero page */
+    limit->read = g4_peak_read(par, space, size, LIMIT_SECONDS);
+    limit->int8 = g4_peak_int8(par, g4_cpu_isas(), LIMIT_SECONDS);
+    free(space);
+    return G4_OK;
 }
 
 /* ---- the context in front of a test ---- */
@@ -131,11 +172,12 @@ static double run_once(bench_run *r, const bench_test *t)
     return g4_now() - start;
 }
 
-static void measure(bench_model *b, bench_run *r, bench_test *t)
+/* Each run against the limits right before and right behind it. */
+static g4_status measure(const bench_model *b, bench_run *r, bench_test *t, g4_err *err)
 {
-    const g4_config *c = &r->rt->model->config;
-    double peak[BENCH_RUNS];
-    for (int k = 0; k < BENCH_RUNS; k++) {
+    double read[BENCH_RUNS_MOST], int8[BENCH_RUNS_MOST], share[BENCH_RUNS_MOST];
+    bench_limit first = { 0, 0 }, then = { 0, 0 };
+    for (int k = 0; k < b->runs; k++, first = then) {
         /* A filled cache serves again: a rewind costs nothing, a prefill minutes. */
         if (k == 0 || !g4_session_keeps(r->session, t->depth)) begin(r, t->depth);
         else g4_session_rewind(r->session, t->depth);
@@ -143,17 +185,18 @@ static void measure(bench_model *b, bench_run *r, bench_test *t)
             prefill(r, 1);
             g4_session_rewind(r->session, t->depth);
         }
-        t->read[k] = g4_peak_read(r->rt->par, r->space, (size_t)READ_MIB << 20);
-        peak[k] = g4_peak_int8(r->rt->par, g4_cpu_isas());
+        if (k == 0) G4_TRY(bench_limit_measure(&first, r->rt->par, err));
         t->seconds[k] = run_once(r, t);
+        G4_TRY(bench_limit_measure(&then, r->rt->par, err));
+        bench_limit mean = { (first.read + then.read) / 2, (first.int8 + then.int8) / 2 };
+        double bound = bench_test_bound(t, &mean);
+        read[k] = mean.read;
+        int8[k] = mean.int8;
+        share[k] = bound > 0 ? (double)t->n / t->seconds[k] / bound : 0;
     }
-    qsort(t->seconds, BENCH_RUNS, sizeof *t->seconds, by_value);
-    qsort(t->read, BENCH_RUNS, sizeof *t->read, by_value);
-    qsort(peak, BENCH_RUNS, sizeof *peak, by_value);
-    b->int8_peak = peak[BENCH_RUNS / 2];
-    double bytes = (double)b->weight_bytes + cache_bytes(c, &r->engine->plan, t->depth);
-    t->bound = t->decode ? t->read[BENCH_RUNS / 2] / bytes
-                         : b->int8_peak / (2 * linear_weights(r->rt->model));
+    t->limit = (bench_limit){ g4_median(read, b->runs), g4_median(int8, b->runs) };
+    t->share = g4_median(share, b->runs);
+    return G4_OK;
 }
 
 static g4_status open_run(bench_run *r, const bench_model *b, g4_err *err)
@@ -179,26 +222,18 @@ static g4_status open_run(bench_run *r, const bench_model *b, g4_err *err)
     r->positions = g4_arena_alloc(&r->arena, (size_t)plan.ctx, sizeof *r->positions);
     size_t vocabulary = (size_t)r->rt->model->config.vocab_size;
     r->logits = g4_arena_alloc(&r->arena, vocabulary, sizeof *r->logits);
-    unsigned char *space = g4_arena_alloc(&r->arena, READ_MIB, 1 << 20);
-    if (!r->ids || !r->positions || !r->logits || !space) return g4_nomem(err, "bench");
-    memset(space, 1, (size_t)READ_MIB << 20);   /* pages of their own, not the zero page */
-    r->space = space;
+    if (!r->ids || !r->positions || !r->logits) return g4_nomem(err, "bench");
     return G4_OK;
 }
 
 g4_status bench_model_run(bench_model *b, const g4_runtime *rt, const g4_options *o, g4_err *err)
 {
     bench_run r = { .rt = rt, .o = o };
-    *b = (bench_model){ .weight_bytes = g4_store_bytes(rt->model->store) };
-    for (size_t i = 0; i < g4_store_count(rt->model->store); i++) {
-        const g4_tensor *t = g4_store_at(rt->model->store, i);
-        uint64_t n = 1;
-        for (int k = 0; k < t->rank; k++) n *= (uint64_t)t->shape[k];
-        b->parameters += n;
-    }
-    g4_status s = list_tests(b, o, err);
+    *b = (bench_model){ .runs = o->repeat ? (int)o->repeat : BENCH_RUNS };
+    g4_status s = bench_model_tests(b, o, err);
+    if (s == G4_OK) bench_model_costs(b, rt->model, &rt->plan);
     if (s == G4_OK) s = open_run(&r, b, err);
-    for (int i = 0; s == G4_OK && i < b->tests; i++) measure(b, &r, &b->test[i]);
+    for (int i = 0; s == G4_OK && i < b->tests; i++) s = measure(b, &r, &b->test[i], err);
     g4_session_close(r.session);
     g4_engine_close(r.engine);
     g4_arena_free(&r.arena);

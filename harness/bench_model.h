@@ -8,24 +8,40 @@
 #include "harness/options.h"
 #include "harness/runtime.h"
 
-enum { BENCH_TESTS = 64, BENCH_RUNS = 3 };
+enum { BENCH_TESTS = 64, BENCH_RUNS = 3, BENCH_RUNS_MOST = 99, BENCH_NAME = 64 };
+
+/* What the machine can do, measured beside a run: bytes a second of memory read forward, and
+ * 8-bit operations a second, a multiply-add counting two. */
+typedef struct bench_limit {
+    double read, int8;
+} bench_limit;
 
 typedef struct bench_test {
     int decode;                    /* tg, else pp */
     int64_t n, depth;
-    double seconds[BENCH_RUNS];    /* ascending, once measured */
-    double read[BENCH_RUNS];       /* bytes a second, read before each run; ascending */
-    double bound;                  /* tokens a second at the median of read, or of int8 peak */
+    double bytes, ops;             /* of one pass: weights and cache read; of one token: linear */
+    double seconds[BENCH_RUNS_MOST];
+    bench_limit limit;             /* median of what was measured beside the runs */
+    double share;                  /* median of each run's own */
 } bench_test;
 
 typedef struct bench_model {
     bench_test test[BENCH_TESTS];
-    int tests;
+    int tests, runs;
+    const char *p, *n, *d;         /* the lists they come from */
     uint64_t weight_bytes, parameters;
-    double int8_peak;              /* operations a second, a multiply-add counting two */
 } bench_model;
 
-/* Measures what -p, -n and -d ask for (default 512, 128, 0). */
+/* The tests that -p, -n and -d ask for (default 512, 128, 0), and what each costs at least. */
+g4_status bench_model_tests(bench_model *b, const g4_options *o, g4_err *err);
+void bench_model_costs(bench_model *b, const g4_model *m, const g4_engine_plan *plan);
+/* "pp512", "tg128 @ d4096" */
+char *bench_test_name(char name[BENCH_NAME], const bench_test *t);
+/* Tokens a second of a test that does nothing but what it must. */
+double bench_test_bound(const bench_test *t, const bench_limit *limit);
+g4_status bench_limit_measure(bench_limit *limit, g4_par *par, g4_err *err);
+
+/* Measures each test --repeat times (default BENCH_RUNS). */
 g4_status bench_model_run(bench_model *b, const g4_runtime *rt, const g4_options *o, g4_err *err);
 
 #endif

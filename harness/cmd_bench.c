@@ -4,11 +4,14 @@
  * do at best. */
 #include "harness/bench_kernels.h"
 #include "harness/bench_model.h"
+#include "harness/bench_peers.h"
 #include "harness/options.h"
 #include "harness/shape.h"
+#include "harness/text.h"
 #include "ref/dtype/dtype.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 static const char *const head[] = {
@@ -25,9 +28,9 @@ static void print_head(const char *format)
     printf(csv ? "\n" : "|\n|---|---|---:|---:|---:|---:|---:|\n");
 }
 
-static void print_row(const char *format, const bench_row *r, int last)
+static void print_row(const char *format, const bench *b, const bench_row *r, int last)
 {
-    double s = bench_seconds(r), gflops = r->flops / s * 1e-9;
+    double s = bench_seconds(b, r), gflops = r->flops / s * 1e-9;
     const char *form = strcmp(format, "csv") == 0 ? "%s_%s_%s,%s,%lld,%.1f,%.1f,%.2f,%.4f\n"
                        : strcmp(format, "json") == 0
                            ? "    {\"kernel\": \"%s_%s_%s\", \"size\": \"%s\", \"tokens\": %lld, "
@@ -35,7 +38,7 @@ static void print_row(const char *format, const bench_row *r, int last)
                              "\"share_of_peak\": %.4f}"
                            : "| %s_%s_%s | %s | %lld | %.1f | %.1f | %.2f | %.3f |\n";
     printf(form, r->op, r->dtype, r->isa_name, r->size, (long long)r->tokens, s * 1e6, gflops,
-           r->bytes / s * 1e-9, r->flops / s / bench_peak(r));
+           r->bytes / s * 1e-9, bench_share(b, r));
     if (strcmp(format, "json") == 0) printf(last ? "\n" : ",\n");
 }
 
@@ -73,22 +76,15 @@ static void print_all(const char *format, const bench *b)
                g4_par_threads(b->par), isas);
     else
         print_head(format);
-    for (int i = 0; i < b->rows; i++) print_row(format, &b->row[i], i + 1 == b->rows);
+    for (int i = 0; i < b->rows; i++) print_row(format, b, &b->row[i], i + 1 == b->rows);
     if (strcmp(format, "json") == 0) printf("  ],\n");
     if (strcmp(format, "md") == 0)
         printf("\n%d threads, ISA %s, medians of %d rounds\n", g4_par_threads(b->par), isas,
-               BENCH_ROUNDS);
+               b->rounds);
     print_summary(format, b);
 }
 
 /* ---- --model ---- */
-
-static double mean(const double *v, int n)
-{
-    double sum = 0;
-    for (int i = 0; i < n; i++) sum += v[i];
-    return sum / n;
-}
 
 /* llama-bench's columns, the limits behind them; t/s is the mean of the runs' and, behind
  * +-, their standard deviation, as there. */
@@ -96,28 +92,34 @@ static void print_test(const g4_options *o, const g4_runtime *rt, const bench_mo
 {
     const bench_test *t = &b->test[i];
     const char *format = o->format ? o->format : "md", *slash = strrchr(o->model, '/');
-    const char *name = slash && slash[1] ? slash + 1 : o->model;
-    char test[64], depth[32] = "";
-    double rate[BENCH_RUNS], square = 0;
-    for (int k = 0; k < BENCH_RUNS; k++) rate[k] = (double)t->n / t->seconds[k];
-    double all = mean(rate, BENCH_RUNS);
-    for (int k = 0; k < BENCH_RUNS; k++) square += (rate[k] - all) * (rate[k] - all);
-    double spread = sqrt(square / (BENCH_RUNS - 1)), share = t->bound > 0 ? all / t->bound : 0;
-    if (t->depth) snprintf(depth, sizeof depth, " @ d%lld", (long long)t->depth);
-    snprintf(test, sizeof test, "%s%lld%s", t->decode ? "tg" : "pp", (long long)t->n, depth);
+    char name[512], test[BENCH_NAME];
+    g4_text_cell(name, sizeof name, slash && slash[1] ? slash + 1 : o->model);
+    double mean = 0, square = 0, bound = bench_test_bound(t, &t->limit);
+    for (int k = 0; k < b->runs; k++) mean += (double)t->n / t->seconds[k] / b->runs;
+    for (int k = 0; k < b->runs; k++) {
+        double off = (double)t->n / t->seconds[k] - mean;
+        square += off * off;
+    }
+    double spread = b->runs > 1 ? sqrt(square / (b->runs - 1)) : 0;
     double gib = (double)b->weight_bytes / (1 << 30), billions = (double)b->parameters * 1e-9;
+    if (strcmp(format, "json") == 0)
+        printf("  {\"model\": \"%s\", \"size_gib\": %.3f, \"params_b\": %.3f, \"n_prompt\": %lld, "
+               "\"n_gen\": %lld, \"n_depth\": %lld, ",
+               name, gib, billions, (long long)(t->decode ? 0 : t->n),
+               (long long)(t->decode ? t->n : 0), (long long)t->depth);
+    else
+        printf(strcmp(format, "csv") == 0 ? "\"%s\",%.3f,%.3f," : "| %s | %.2f GiB | %.2f B | ",
+               name, gib, billions);
     const char *form =
-        strcmp(format, "csv") == 0
-            ? "\"%s\",%.3f,%.3f,%s,%s,%d,%s,%.3f,%.3f,%.3f,%.3f,%.2f,%.1f\n"
+        strcmp(format, "csv") == 0 ? "%s,%s,%d,%s,%.3f,%.3f,%.3f,%.3f,%.2f,%.1f\n"
         : strcmp(format, "json") == 0
-            ? "  {\"model\": \"%s\", \"size_gib\": %.3f, \"params_b\": %.3f, \"engine\": \"%s\", "
-              "\"kv\": \"%s\", \"threads\": %d, \"test\": \"%s\", \"t_s\": %.3f, \"spread\": %.3f, "
-              "\"bound_t_s\": %.3f, \"share\": %.3f, \"read_gb_s\": %.2f, \"int8_gops\": %.1f}"
-            : "| %s | %.2f GiB | %.2f B | %s | %s | %d | %s | %.2f +- %.2f | %.2f | %.2f | %.1f | "
-              "%.0f |\n";
-    printf(form, name, gib, billions, rt->plan.stream ? "opt" : "ref",
-           g4_dtype_get(rt->plan.kv)->name, g4_par_threads(rt->par), test, all, spread, t->bound,
-           share, t->read[BENCH_RUNS / 2] * 1e-9, b->int8_peak * 1e-9);
+            ? "\"engine\": \"%s\", \"kv\": \"%s\", \"threads\": %d, \"test\": \"%s\", "
+              "\"avg_ts\": %.3f, \"stddev_ts\": %.3f, \"bound_ts\": %.3f, \"share\": %.3f, "
+              "\"read_gb_s\": %.2f, \"int8_gops\": %.1f}"
+            : "%s | %s | %d | %s | %.2f +- %.2f | %.2f | %.2f | %.1f | %.0f |\n";
+    printf(form, rt->plan.stream ? "opt" : "ref", g4_dtype_get(rt->plan.kv)->name,
+           g4_par_threads(rt->par), bench_test_name(test, t), mean, spread, bound,
+           t->share, t->limit.read * 1e-9, t->limit.int8 * 1e-9);
     if (strcmp(format, "json") == 0) printf(i + 1 == b->tests ? "\n" : ",\n");
 }
 
@@ -155,6 +157,10 @@ static g4_status run(const g4_options *o, g4_arena *arena, g4_par **par, g4_err 
     g4_json json;
     bench b;
     unsigned isas;
+    if (!o->peers && (o->out || o->peer_args || o->timeout))
+        return g4_fail(err, G4_EINPUT, "bench: --out, --peer-args and --timeout go with --peers");
+    if (o->peers && o->kernels) return g4_fail(err, G4_EINPUT, "bench --peers: needs --model");
+    if (o->model && o->peers) return bench_peers(o, err);
     if (o->model && !o->kernels) return run_model(o, err);
     if (!o->kernels) return g4_fail(err, G4_EINPUT, "bench: give --model or --kernels");
     if (o->model) return g4_fail(err, G4_EINPUT, "bench --kernels: needs no --model");

@@ -110,6 +110,17 @@ static const g4_option table[] = {
     { "p", IDS, 0, 0, "N,...", AT(bench_p), "prefill N tokens (default 512; 0: not)" },
     { "n", IDS, 0, 0, "N,...", AT(bench_n), "decode N tokens (default 128; 0: not)" },
     { "d", IDS, 0, 0, "N,...", AT(bench_d), "behind N tokens of context (default 0)" },
+    { "repeat", INT, 1, 99, "N", AT(repeat), "measure N times (default 3)" },
+    { "peers", PATH, 0, 0, "DIR", AT(peers),
+      "in turns with other engines' llama-bench: DIR/llama-bench, and in each FOLDER of DIR the "
+      "first of FOLDER/llama-bench, FOLDER/bin/llama-bench, FOLDER/build/bin/llama-bench; called "
+      "by its folder's name.  Each gets a process of its own each round; --out writes a CSV; "
+      "the cache is f16 unless --kv says otherwise" },
+    { "peer-args", TEXT, 0, 0, "NAME=ARGS;...", AT(peer_args),
+      "arguments of the peer of that name, instead of -fa 1 and -rtr 1 -mmp 0, which each gets "
+      "as far as its -h knows them" },
+    { "timeout", INT, 1, 86400, "S", AT(timeout),
+      "seconds after which a peer counts as hanging (default 3600)" },
     { "o", CHOICE, 0, 0, "md|csv|json", AT(format), "form of the table" },
     { "json", FLAG, 0, 0, NULL, AT(json), "one JSON object on standard output" },
 };

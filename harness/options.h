@@ -51,6 +51,8 @@ typedef struct g4_options {
     const char *task, *data;                  /* eval */
     const char *bench_p, *bench_n, *bench_d;  /* lists */
     int64_t shots, limit;                     /* -1, 0: not given */
+    const char *peers, *peer_args;            /* bench: folder of llama-bench binaries */
+    int64_t repeat, timeout;                  /* 0: not given */
     const char *format;                       /* -o md|csv|json */
     const char *args[G4_MAX_ARGS];            /* positional */
     int arg_count;

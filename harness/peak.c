@@ -10,6 +10,7 @@
 #include "kernels_opt/lanes.h"
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -19,13 +20,25 @@
 #include <arm_neon.h>
 #endif
 
-enum { ACCS = 12, ROUNDS = 2000000, READ_PIECE = 1 << 20 };
+enum { ACCS = 12, ROUNDS = 20000, PIECES = 32, READ_PIECE = 1 << 20 };
 
 double g4_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double g4_median(double *v, int n)
+{
+    qsort(v, (size_t)n, sizeof *v, by_value);
+    return v[n / 2];
 }
 
 typedef struct peak_run {
@@ -95,16 +108,27 @@ G4_UNROLL
 static void run_peak(void *ctx, int64_t begin, int64_t end, int worker)
 {
     peak_run *p = ctx;
-    (void)begin;
-    (void)end;
     (void)worker;
-    p->sink = p->loop(ROUNDS, p->factor);
+    for (int64_t i = begin; i < end; i++) p->sink = p->loop(ROUNDS, p->factor);
 }
 
-double g4_peak_fma(g4_par *par)
+/* In small pieces, as kernels' work is: a slower CPU gets fewer of them. */
+static double run_for(g4_par *par, peak_run *run, int lanes, double seconds)
+{
+    int64_t pieces = (int64_t)PIECES * g4_par_threads(par), done = 0;
+    double start = g4_now(), now;
+    do {
+        g4_par_for(par, pieces, 1, run_peak, run);
+        done += pieces;
+        now = g4_now();
+    } while (now - start < seconds);
+    return 2.0 * lanes * ACCS * ROUNDS * (double)done / (now - start);
+}
+
+double g4_peak_fma(g4_par *par, double seconds)
 {
     peak_run run = { .loop = loop_c, .factor = { 0.5f, 0.001f } };
-    int lanes = 1, threads = g4_par_threads(par);
+    int lanes = 1;
 #if defined(__x86_64__)
     unsigned have = g4_cpu_isas();
     if (have & G4_ISA_avx2) run.loop = loop_avx2, lanes = 8;
@@ -112,9 +136,7 @@ double g4_peak_fma(g4_par *par)
 #elif defined(__aarch64__)
     if (g4_cpu_isas() & G4_ISA_neon) run.loop = loop_neon, lanes = 4;
 #endif
-    double start = g4_now();
-    g4_par_for(par, threads, 1, run_peak, &run);
-    return 2.0 * lanes * ACCS * ROUNDS * threads / (g4_now() - start);
+    return run_for(par, &run, lanes, seconds);
 }
 
 /* ---- 8 bits ---- */
@@ -184,10 +206,10 @@ G4_UNROLL
 
 #endif
 
-double g4_peak_int8(g4_par *par, unsigned isas)
+double g4_peak_int8(g4_par *par, unsigned isas, double seconds)
 {
     peak_run run = { .factor = { 3.0f, 5.0f } };
-    int lanes = 0, threads = g4_par_threads(par);
+    int lanes = 0;
 #if defined(__x86_64__)
     if (isas & G4_ISA_avx2) run.loop = loop8_avx2, lanes = 32;
     if (isas & G4_ISA_avxvnni) run.loop = loop8_avxvnni, lanes = 32;
@@ -195,10 +217,7 @@ double g4_peak_int8(g4_par *par, unsigned isas)
 #elif defined(__aarch64__)
     if (isas & G4_ISA_dotprod) run.loop = loop8_dotprod, lanes = 16;
 #endif
-    if (!run.loop) return 0;
-    double start = g4_now();
-    g4_par_for(par, threads, 1, run_peak, &run);
-    return 2.0 * lanes * ACCS * ROUNDS * threads / (g4_now() - start);
+    return run.loop ? run_for(par, &run, lanes, seconds) : 0;
 }
 
 typedef struct read_run {
@@ -222,11 +241,14 @@ static void run_read(void *ctx, int64_t begin, int64_t end, int worker)
     __atomic_fetch_add(&r->sink, a + b, __ATOMIC_RELAXED);
 }
 
-double g4_peak_read(g4_par *par, const void *data, size_t size)
+double g4_peak_read(g4_par *par, const void *data, size_t size, double seconds)
 {
     read_run run = { data, 0 };
-    double start = g4_now();
-    g4_par_for(par, (int64_t)size, READ_PIECE, run_read, &run);
-    double seconds = g4_now() - start;
-    return __atomic_load_n(&run.sink, __ATOMIC_RELAXED) == 1 ? 0.0 : (double)size / seconds;
+    double start = g4_now(), now, done = 0;
+    do {
+        g4_par_for(par, (int64_t)size, READ_PIECE, run_read, &run);
+        done += (double)size;
+        now = g4_now();
+    } while (now - start < seconds);
+    return __atomic_load_n(&run.sink, __ATOMIC_RELAXED) == 1 ? 0.0 : done / (now - start);
 }

@@ -10,15 +10,20 @@
 
 double g4_now(void);   /* seconds; a monotonic clock */
 
-/* Operations/s, one multiply-add counting two, of all threads of the pool
+double g4_median(double *v, int n);   /* sorts v, ascending; the upper one of an even n */
+
+/* All take about so many seconds.  Neighbours on the same machine move these figures by half
+ * within minutes: measure right beside what is compared, and not in a blink.
+ *
+ * Operations/s, one multiply-add counting two, of all threads of the pool
  * together, by the widest ISA of this CPU, whichever the kernels may use. */
-double g4_peak_fma(g4_par *par);
+double g4_peak_fma(g4_par *par, double seconds);
 
 /* The same of 8-bit integers multiplied and added up in wider ones, by the best ISA of the
  * mask (this CPU has them all); AVX2 only adds up pairs, in 16 bits.  0: none has that. */
-double g4_peak_int8(g4_par *par, unsigned isas);
+double g4_peak_int8(g4_par *par, unsigned isas, double seconds);
 
 /* Bytes/s over a buffer, which should be far larger than the caches. */
-double g4_peak_read(g4_par *par, const void *data, size_t size);
+double g4_peak_read(g4_par *par, const void *data, size_t size, double seconds);
 
 #endif

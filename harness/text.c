@@ -38,6 +38,14 @@ char *g4_text_safe(char *dst, size_t size, const char *src)
     return dst;
 }
 
+char *g4_text_cell(char *dst, size_t size, const char *src)
+{
+    g4_text_safe(dst, size, src);
+    for (char *c = dst; *c; c++)
+        if (strchr("\",|\\", *c)) *c = '_';
+    return dst;
+}
+
 char *g4_text_bytes(char *dst, size_t size, uint64_t bytes)
 {
     static const char *const unit[] = { "B", "kB", "MB", "GB", "TB", "PB", "EB" };

@@ -12,6 +12,10 @@
  * become \xNN, the rest stays; cut at size.  Returns dst. */
 char *g4_text_safe(char *dst, size_t size, const char *src);
 
+/* The same for a name in a table that may be CSV, JSON or Markdown: what would end it there
+ * becomes '_'. */
+char *g4_text_cell(char *dst, size_t size, const char *src);
+
 /* 23894812672 -> "23.89 GB" (decimal units, as disks and downloads count). */
 char *g4_text_bytes(char *dst, size_t size, uint64_t bytes);
 

@@ -191,7 +191,7 @@ START_TEST(bench_of_a_model)
         for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
             const json_t *t = json_array_get(root, i);
             ck_assert_str_eq(json_string_value(json_object_get(t, "test")), tests[i]);
-            ck_assert(json_number_value(json_object_get(t, "t_s")) > 0);
+            ck_assert(json_number_value(json_object_get(t, "avg_ts")) > 0);
             ck_assert(json_number_value(json_object_get(t, "read_gb_s")) > 0);
             ck_assert_str_eq(json_string_value(json_object_get(t, "engine")),
                              f < 2 ? "opt" : "ref");
