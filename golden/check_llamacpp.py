@@ -202,7 +202,7 @@ def main():
     p.add_argument("--source", help="unpacked source package of llama-cpp-python")
     p.add_argument("--formats", default=",".join(FORMATS))
     p.add_argument("--texts", type=int, default=80)
-    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--threads", type=int, default=1)   # ggml spins: more is slow where others work
     p.add_argument("--csv", help="append the figures to this table")
     a = p.parse_args()
     formats = a.formats.split(",")

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * An open golden file: what it lists, and where its values come from (the
- * child, or libhdf5 in this very process). */
+ * child, libhdf5 in this very process, or another program's dump). */
 #include "golden/golden.h"
 
 #include "golden/child.h"
+#include "golden/foreign.h"
 #include "golden/h5.h"
 #include "ref/base/map.h"
 
@@ -17,6 +18,7 @@ struct g4_golden {
     g4_child child;
     int direct;
     g4_h5_file file;      /* direct */
+    g4_foreign *foreign;  /* NULL: HDF5 */
 };
 
 /* A message of the operating system's for a file that cannot be opened at all;
@@ -41,14 +43,17 @@ static g4_status open_direct(g4_golden *g, g4_err *err)
 
 g4_status g4_golden_open(g4_golden **out, const char *path, int flags, g4_err *err)
 {
+    int foreign = g4_foreign_is(path);
     *out = NULL;
-    G4_TRY(file_check(path, err));
+    if (!foreign) G4_TRY(file_check(path, err));
     g4_golden *g = calloc(1, sizeof *g);
     if (!g) return g4_nomem(err, path);
     g->file.file = g->file.links = -1;
-    g->direct = (flags & G4_GOLDEN_DIRECT) != 0;
+    g->direct = !foreign && (flags & G4_GOLDEN_DIRECT);
     g->path = g4_arena_strndup(&g->arena, path, strlen(path));
-    g4_status s = !g->path ? g4_nomem(err, path) : g->direct ? open_direct(g, err) :
+    g4_status s = !g->path ? g4_nomem(err, path) :
+                  foreign ? g4_foreign_open(&g->foreign, g->path, &g->list, err) :
+                  g->direct ? open_direct(g, err) :
                   g4_child_start(&g->child, g->path, &g->list, &g->arena, err);
     if (s != G4_OK) {
         g4_golden_close(g);
@@ -62,6 +67,7 @@ void g4_golden_close(g4_golden *g)
 {
     if (!g) return;
     g4_child_stop(&g->child);
+    g4_foreign_close(g->foreign);
     if (g->direct) g4_h5_close(&g->file);
     g4_arena_free(&g->arena);
     free(g);
@@ -130,7 +136,9 @@ g4_status g4_golden_read(g4_golden *g, const g4_golden_set *s, void *out, g4_err
 {
     size_t bytes = (size_t)g4_golden_values(s) * g4_golden_size(s->type);
     collector c = {out, bytes};
-    if (g->direct) {
+    if (g->foreign) {
+        G4_TRY(g4_foreign_read(g->foreign, (size_t)(s - g->list.sets), out, err));
+    } else if (g->direct) {
         G4_TRY(g4_h5_read(&g->file, s, collect, &c, err));
         if (c.left) return g4_fail(err, G4_EINPUT, "%s: %s: is cut short", g->path, s->path);
     } else {

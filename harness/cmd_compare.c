@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
- * gemma4 compare GOLDEN.h5 OUT.h5 [--plot F.svg] [--json]: two golden files,
- * dataset by dataset.  Exit 0: all held; 1: one did not, or nothing was there
- * to compare; 2: a file is bad or a shape differs. */
+ * gemma4 compare GOLDEN OUT [--plot F.svg] [--json]: two golden files, or what other
+ * programs dumped (golden/foreign.h), dataset by dataset.  Exit 0: all held; 1: one did
+ * not, or nothing was there to compare; 2: a file is bad or a shape differs. */
+#include "golden/foreign.h"
 #include "harness/compare.h"
 #include "harness/options.h"
 #include "harness/plot.h"
+#include "harness/text.h"
 
 #include <string.h>
 
@@ -14,6 +16,16 @@ static void note_masks(const g4_golden *golden, const g4_golden *ours)
     const char *a = g4_golden_text(golden, "mask"), *b = g4_golden_text(ours, "mask");
     if (a && b && strcmp(a, b) != 0)
         fprintf(stderr, "note: the golden's mask is %s, the other file's %s\n", a, b);
+}
+
+static void note_unknown(const g4_golden *g)
+{
+    char path[512], names[512];
+    const char *text = g4_golden_text(g, G4_FOREIGN_UNKNOWN);
+    if (text)
+        fprintf(stderr, "note: %s: names that mean nothing here are left out: %s\n",
+                g4_text_safe(path, sizeof path, g4_golden_path(g)),
+                g4_text_safe(names, sizeof names, text));
 }
 
 static g4_status report(const g4_compare *c, const g4_options *o, g4_err *err)
@@ -41,7 +53,11 @@ int cmd_compare(const g4_options *o, g4_err *err)
     g4_status s = o->plot ? g4_plot_check(o->plot, err) : G4_OK;
     if (s == G4_OK) s = g4_compare_open(&c, o->args[0], o->args[1], 0, err);
     if (s == G4_OK) s = g4_golden_open(&ours, o->args[1], 0, err);
-    if (s == G4_OK) note_masks(g4_compare_golden(c), ours);
+    if (s == G4_OK) {
+        note_masks(g4_compare_golden(c), ours);
+        note_unknown(g4_compare_golden(c));
+        note_unknown(ours);
+    }
     if (s == G4_OK) s = g4_compare_file(c, ours, err);
     if (s == G4_OK) s = report(c, o, err);
     if (s == G4_OK) held = g4_compare_finish(c).held;

@@ -333,7 +333,7 @@ START_TEST(says_why_a_file_cannot_be_opened)
     ck_assert_int_eq(g4_golden_open(&g, DATA "none.h5", 0, &err), G4_EIO);
     assert_words("none.h5", "No such file");
     ck_assert_int_eq(g4_golden_open(&g, DATA, 0, &err), G4_EINPUT);
-    assert_words("folder", "not a regular file");
+    assert_words("folder", "a folder without .npy files");
     ck_assert_int_eq(g4_golden_open(&g, "/dev/null", 0, &err), G4_EINPUT);
     assert_words("device", "not a regular file");
     ck_assert_ptr_null(g);
