@@ -103,6 +103,7 @@ g4_status g4_chat_session_open(g4_chat_session *s, const g4_options *o,
     G4_TRY(g4_processor_load(&s->proc, o->model, err));
     G4_TRY(g4_tokenizer_load(&s->tokenizer, o->model, err));
     g4_sampling_choose(&s->opt, o, &s->rt, G4_CHAT_TOKENS);
+    g4_pace_choose(&s->opt, &s->pace, o, &s->rt);
     s->messages = json_array();
     if (!s->messages) return g4_nomem(err, "chat");
     return open_engine(s, err);

@@ -37,6 +37,7 @@ typedef struct g4_chat_session {
     uint8_t *tools;             /* malloc'ed text of --tools; NULL: none */
     size_t tools_size;
     g4_generate_options opt;
+    g4_pace pace;
     int64_t chunk;
     g4_engine *engine;
     g4_session *session;

@@ -8,11 +8,11 @@
 #include "harness/reply.h"
 #include "harness/request.h"
 #include "harness/terminal.h"
+#include "ref/base/clock.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 typedef struct job {
@@ -32,17 +32,11 @@ typedef struct job {
     g4_arena arena;
     double prefill_s, decode_s;
     g4_generate_options opt;
+    g4_pace pace;
     g4_generate_stats stats;
     g4_status status;             /* first error inside the token callback */
     g4_err *err;
 } job;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* A piece of decoded text: kept for --json, else shown at once. */
 static g4_status take_text(job *j, const char *text, size_t len)
@@ -108,19 +102,19 @@ static g4_status run(job *j)
     float *hidden = g4_arena_alloc(&j->arena, (size_t)c->hidden_size, sizeof *hidden);
     g4_soft soft;
     if (!logits || !hidden) return g4_nomem(j->err, "generate");
-    double start = now();
+    double start = g4_seconds();
     const g4_prefill_item item = { j->session, &j->asked.prompt, &soft, logits, hidden };
     G4_TRY(g4_soft_embed(&soft, j->engine, &j->asked.prompt, NULL, j->err));
     g4_status s = g4_prefill(j->engine, &item, 1, j->o->chunk > 0 ? j->o->chunk : G4_STREAM_CHUNK,
                              j->err);
     g4_soft_free(&soft);
     G4_TRY(s);
-    double mid = now();
+    double mid = g4_seconds();
     G4_TRY(g4_generate(j->engine, j->session, j->drafter, logits, hidden, &j->opt, on_token, j,
                        &j->stats, j->err));
     G4_TRY(j->status);
     j->prefill_s = mid - start;
-    j->decode_s = now() - mid;
+    j->decode_s = g4_seconds() - mid;
     const char *text;
     size_t len;
     if (j->o->chat) G4_TRY(g4_reply_end(&j->reply, j->err));
@@ -147,11 +141,12 @@ static json_t *draft_object(const job *j)
 {
     const g4_generate_stats *s = &j->stats;
     if (!j->drafter) return json_null();
-    return json_pack("{s:I, s:I, s:I, s:f, s:o, s:o}", "rounds", (json_int_t)s->rounds, "drafted",
-                     (json_int_t)s->drafted, "accepted", (json_int_t)s->accepted, "acceptance",
-                     rate((double)s->accepted, (double)s->drafted), "drafted_by_position",
-                     counts(s->drafted_at, j->opt.max_draft), "accepted_by_position",
-                     counts(s->accepted_at, j->opt.max_draft));
+    return json_pack("{s:I, s:I, s:I, s:f, s:o, s:o, s:f, s:f}", "rounds", (json_int_t)s->rounds,
+                     "drafted", (json_int_t)s->drafted, "accepted", (json_int_t)s->accepted,
+                     "acceptance", rate((double)s->accepted, (double)s->drafted),
+                     "drafted_by_position", counts(s->drafted_at, j->opt.max_draft),
+                     "accepted_by_position", counts(s->accepted_at, j->opt.max_draft),
+                     "draft_ms", 1e3 * s->draft_s, "verify_ms", 1e3 * s->verify_s);
 }
 
 static json_t *timings_object(const job *j)
@@ -206,6 +201,7 @@ static g4_status work(job *j)
     if (!j->tokenizer) G4_TRY(g4_tokenizer_load(&j->tokenizer, j->o->model, j->err));
     g4_detok_init(&j->detok, j->tokenizer, 1);
     g4_sampling_choose(&j->opt, j->o, &j->rt, G4_STREAM_TOKENS);
+    g4_pace_choose(&j->opt, &j->pace, j->o, &j->rt);
     if (j->o->chat) {
         g4_stops_choose(&j->opt, j->stops, j->o, j->tokenizer, &j->asked.prompt);
         g4_reply_init(&j->reply, j->tokenizer, j->o->json ? NULL : stdout,

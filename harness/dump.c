@@ -151,7 +151,7 @@ static g4_status put_drafts(g4_dump *d)
     G4_TRY(put_row(d, "activations/logits_last", c->vocab_size, d->logits));
     const g4_tap tap = { d, g4_dump_observe };
     d->drafter->tap = &tap;
-    g4_draft_begin(d->drafter, d->hidden);
+    g4_draft_begin(d->drafter, d->session, d->hidden);
     for (int64_t i = 0; i < d->steps; i++) {
         g4_draft_step(d->drafter, d->session, last, i);
         ids[i] = last = g4_argmax(&s, d->drafter->logits, c->vocab_size);

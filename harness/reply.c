@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { DEFAULT_DRAFT = 4 };
+enum { PACED_DRAFT = 8 };   /* the longest round where --max-draft does not say */
 enum state { TEXT, THOUGHT, CALL, ENDED };
 
 static const char header[] = "thought\n";
@@ -26,10 +26,15 @@ void g4_sampling_choose(g4_generate_options *opt, const g4_options *o, const g4_
     opt->stop = g->eos;
     opt->stop_count = o->ignore_eos ? 0 : g->eos_count;
     opt->max_tokens = o->max_tokens >= 0 ? o->max_tokens : tokens;
-    int64_t k = o->max_draft;
-    if (k <= 0 && rt->draft) k = rt->draft->generation.num_assistant_tokens;
-    if (k <= 0) k = DEFAULT_DRAFT;
-    opt->max_draft = k > G4_MAX_DRAFT ? G4_MAX_DRAFT : k;
+    opt->max_draft = o->max_draft > 0 ? o->max_draft : PACED_DRAFT;
+}
+
+void g4_pace_choose(g4_generate_options *opt, g4_pace *pace, const g4_options *o,
+                    const g4_runtime *rt)
+{
+    if (!rt->draft || o->max_draft > 0) return;
+    g4_pace_init(pace, rt->model, rt->draft, opt->sampler.temperature <= 0.0);
+    opt->pace = pace;
 }
 
 static void add_stop(g4_generate_options *opt, int64_t *stops, int32_t id)

@@ -17,6 +17,10 @@
 void g4_sampling_choose(g4_generate_options *opt, const g4_options *o, const g4_runtime *rt,
                         int64_t tokens);
 
+/* With a drafter and without --max-draft, rounds are as long as pays (ref/model/pace.h). */
+void g4_pace_choose(g4_generate_options *opt, g4_pace *pace, const g4_options *o,
+                    const g4_runtime *rt);
+
 /* The stops of a conversation: the checkpoint's, <turn|> in any case, and
  * <|tool_response> where the prompt speaks of tools (a call then waits for its
  * result).  opt->stop points into stops; left alone with --ignore-eos. */

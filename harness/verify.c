@@ -165,7 +165,7 @@ static g4_status golden_hidden(check *k, int64_t step, float *hidden)
 static void draft_freely(check *k, int32_t last, int32_t *ids, int64_t n)
 {
     g4_sampler s = g4_greedy(k->rt->model);
-    g4_draft_begin(k->drafter, k->hidden);
+    g4_draft_begin(k->drafter, k->session, k->hidden);
     for (int64_t i = 0; i < n; i++) {
         g4_draft_step(k->drafter, k->session, last, i);
         ids[i] = last = g4_argmax(&s, k->drafter->logits, k->rt->model->config.vocab_size);
@@ -197,7 +197,7 @@ static g4_status draft_steps(check *k)
     G4_TRY(compare_ids(k, "inputs/drafted", n, ids));
 
     k->drafter->tap = &k->tap;
-    g4_draft_begin(k->drafter, k->hidden);
+    g4_draft_begin(k->drafter, k->session, k->hidden);
     for (int64_t i = 0; i < n; i++) {
         memcpy(k->own_hidden, k->drafter->hidden, (size_t)D * sizeof(float));
         if (i > 0) G4_TRY(golden_hidden(k, i, k->drafter->hidden));

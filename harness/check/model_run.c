@@ -139,7 +139,7 @@ static void draft(opened *o, const g4_tap *tap, const float *logits, const float
     int64_t V = o->model->config.vocab_size;
     int32_t last = g4_argmax(&greedy, logits, V);
     o->drafter->tap = tap;
-    g4_draft_begin(o->drafter, hidden);
+    g4_draft_begin(o->drafter, o->session, hidden);
     for (int step = 0; step < 3; step++) {
         g4_draft_step(o->drafter, o->session, last, step);
         last = g4_argmax(&greedy, o->drafter->logits, V);

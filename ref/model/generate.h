@@ -7,9 +7,34 @@
 
 #include "ref/model/forward.h"
 #include "ref/model/mtp.h"
+#include "ref/model/pace.h"
 #include "ref/model/sample.h"
 
 enum { G4_MAX_DRAFT = 32 };
+
+/* Whose way of drafting and accepting [N71]; greedy text is the same in all of them.
+ *   ours        drafts are drawn from the drafter's own distribution, under the same filters
+ *   hf          from the second round on it sees stale keys [N18]; drafts are its likeliest
+ *               tokens, yet judged as if drawn from its distribution: sampled text is biased
+ *   llama.cpp   likeliest tokens, kept where the backbone would have drawn the same
+ *   vllm        the same; rounds at a text's end are not made shorter */
+typedef enum g4_draft_way {
+    G4_DRAFT_OURS, G4_DRAFT_HF, G4_DRAFT_LLAMA_CPP, G4_DRAFT_VLLM
+} g4_draft_way;
+
+/* One round, as an observer sees it when it is over. */
+typedef struct g4_round {
+    int64_t cached;                 /* tokens in the cache before it */
+    int64_t k;                      /* tokens drafted */
+    int64_t matched;                /* of them, those that verification agreed with */
+    int64_t taken;                  /* of those, in the text: fewer where it ended before */
+    const int32_t *drafted;         /* [k] */
+    const int32_t *chosen;          /* [matched + 1] the drafts and what came behind them */
+    const float *draft_logits;      /* [k][V] */
+    const float *logits;            /* [k + 1][V] the backbone's */
+    double draft_s, verify_s;
+} g4_round;
+typedef void g4_round_fn(void *ctx, const g4_round *r);
 
 typedef struct g4_generate_options {
     g4_sampler sampler;
@@ -17,11 +42,16 @@ typedef struct g4_generate_options {
     const int64_t *stop;            /* ids that end the text (they are emitted, too) */
     int stop_count;
     int64_t max_draft;              /* 1 .. G4_MAX_DRAFT; only with a drafter */
+    g4_pace *pace;                  /* ends a round's drafting earlier; NULL: never */
+    g4_draft_way way;
+    g4_round_fn *round;             /* NULL: nobody watches */
+    void *round_ctx;
 } g4_generate_options;
 
 typedef struct g4_generate_stats {
     int64_t tokens, rounds, drafted, accepted;
     int64_t drafted_at[G4_MAX_DRAFT], accepted_at[G4_MAX_DRAFT];   /* by draft position */
+    double draft_s, verify_s;
 } g4_generate_stats;
 
 /* What g4_generate allocates. */

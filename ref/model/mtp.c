@@ -50,8 +50,11 @@ void g4_drafter_close(g4_drafter *d)
     free(d);
 }
 
-void g4_draft_begin(g4_drafter *d, const float *hidden)
+void g4_draft_begin(g4_drafter *d, const g4_session *s, const float *hidden)
 {
+    int64_t seen = d->backbone->config.sliding_window + 1;   /* [N15] */
+    d->seen[G4_FULL] = (g4_span){ 0, s->n };
+    d->seen[G4_SLIDING] = (g4_span){ s->n > seen ? s->n - seen : 0, s->n };
     memcpy(d->hidden, hidden, (size_t)d->backbone->config.hidden_size * sizeof(float));
 }
 
@@ -103,7 +106,7 @@ void g4_draft_step(g4_drafter *d, const g4_session *s, int32_t last, int64_t ste
     g4_engine *e = d->engine;
     const g4_model *m = e->model;
     const g4_config *c = &m->config;
-    int64_t D = d->backbone->config.hidden_size, W = d->backbone->config.sliding_window;
+    int64_t D = d->backbone->config.hidden_size;
 
     /* 1. the last token and what is known behind it */
     g4_embed_token(d->backbone, d->inputs_embeds, last);
@@ -114,9 +117,8 @@ void g4_draft_step(g4_drafter *d, const g4_session *s, int32_t last, int64_t ste
     /* 2. the layers, over the backbone's keys */
     g4_batch b = { .rows = 1 };
     for (int kind = 0; kind < 2; kind++) {
-        int64_t oldest = kind == G4_FULL || s->n < W + 1 ? 0 : s->n - (W + 1);
         b.shared[kind] = &s->kv[d->shared_layer[kind]];
-        e->keys[kind][0] = (g4_span){ oldest, s->n };
+        e->keys[kind][0] = d->seen[kind];
     }
     g4_angles(e, 0, &s->next_position, 1);
     for (int64_t l = 0; l < c->num_hidden_layers; l++) {

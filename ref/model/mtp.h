@@ -26,6 +26,7 @@ typedef struct g4_drafter {
     float *inputs_embeds;           /* [2D] */
     float *hidden;                  /* [D] */
     float *logits;                  /* [V], after the head */
+    g4_span seen[2];                /* tokens whose keys a step sees, by layer kind */
     float *centroid_logits;         /* [num_centroids]; NULL without centroid head */
     unsigned char *picked;          /* [num_centroids] */
     g4_arena arena;
@@ -36,8 +37,8 @@ g4_status g4_drafter_open(g4_drafter **drafter, const g4_model *model, const g4_
                           g4_err *err);
 void g4_drafter_close(g4_drafter *d);
 
-/* A new round: hidden [D] of the last verified token. */
-void g4_draft_begin(g4_drafter *d, const float *hidden);
+/* A new round: hidden [D] of the last verified token; d->seen: the keys of all those. */
+void g4_draft_begin(g4_drafter *d, const g4_session *s, const float *hidden);
 
 /* One step behind `last`, given the backbone's session (cache only read).  Leaves
  * d->logits and d->hidden.  step counts from 0, for the taps. */
