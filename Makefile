@@ -82,6 +82,8 @@ $(BUILD)/obj/%_avxvnni.o: ISA := -mavx2 -mfma -mf16c -mavxvnni
 $(BUILD)/obj/%_avx512.o: ISA := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq
 $(BUILD)/obj/%_vnni.o: ISA := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq \
                               -mavx512vnni
+$(BUILD)/obj/%_avx512bf16.o: ISA := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl \
+                                    -mavx512dq -mavx512bf16
 $(BUILD)/obj/%_dotprod.o: ISA := -march=armv8.2-a+dotprod
 $(BUILD)/obj/ref/input/video_libav.o: ISA = $(if $(PKGS_VIDEO),-DG4_WITH_LIBAV)
 # Tests gain nothing from -O3 but minutes of building.

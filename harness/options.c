@@ -70,6 +70,9 @@ static const g4_option table[] = {
     { "mask", CHOICE, 0, 0, "official|hf-helper|hf-forward|causal", AT(mask),
       "which engine's attention mask (default: the case's own, else official)" },
     { "engine", CHOICE, 0, 0, "ref|opt", AT(engine), "float32 reference or optimised kernels" },
+    { "bf16", CHOICE, 0, 0, "exact|pair", AT(bf16),
+      "multiply BF16 weights by float32 activations (default), or by activations rounded to "
+      "bf16: twice as fast where the CPU has dot products of such pairs, and less exact" },
     { "isa", LIST, 0, 0, "LIST", AT(isa),
       "kernels that may be used, comma list; c: plain definitions only (default: all this "
       "CPU has)" },

@@ -28,6 +28,7 @@ typedef struct g4_options {
     const char *mask;                         /* official|hf-helper|...; NULL: default */
     const char *bos;                          /* auto|on|off */
     const char *engine;                       /* ref|opt */
+    const char *bf16;                         /* exact|pair; NULL: exact */
     const char *isa;                          /* comma list; NULL: all this CPU has */
     const char *kv;                           /* f32|f16|q8_0 */
     const char *prompt, *text, *chat, *tools, *ids;

@@ -31,6 +31,10 @@ g4_status g4_runtime_plan(g4_engine_plan *plan, const g4_options *o, g4_err *err
         return g4_fail(err, G4_EINPUT, "--kv %s: known are f32, f16, q8_0", o->kv);
     *plan = (g4_engine_plan){ .kv = (g4_dtype)kv };
     plan->stream = !o->engine || strcmp(o->engine, "opt") == 0;
+    plan->pair = o->bf16 && strcmp(o->bf16, "pair") == 0;
+    if (plan->pair && !plan->stream)
+        return g4_fail(err, G4_EINPUT, "--bf16 pair: the reference multiplies exactly; leave out "
+                                       "--engine ref");
     return G4_OK;
 }
 

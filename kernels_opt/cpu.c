@@ -14,6 +14,7 @@ static const struct {
     { "avxvnni", G4_ISA_avxvnni },
     { "avx512", G4_ISA_avx512 },
     { "vnni", G4_ISA_vnni },
+    { "avx512bf16", G4_ISA_avx512bf16 },
     { "neon", G4_ISA_neon },
     { "dotprod", G4_ISA_dotprod },
 };
@@ -35,8 +36,8 @@ static uint64_t saved_state(void)
 
 unsigned g4_cpu_isas(void)
 {
-    enum { YMM = 0x6, ZMM = 0xe6, AVX_VNNI = 1 << 4 };
-    unsigned a, b, c, d, b7, c7, d7, isas = G4_ISA_c;
+    enum { YMM = 0x6, ZMM = 0xe6, AVX_VNNI = 1 << 4, AVX512_BF16 = 1 << 5 };
+    unsigned a, b, c, d, a7 = 0, b7, c7, d7, isas = G4_ISA_c;
     if (!__get_cpuid(1, &a, &b, &c, &d)) return isas;
     if (!(c & bit_OSXSAVE) || !__get_cpuid_count(7, 0, &a, &b7, &c7, &d7)) return isas;
     uint64_t saved = saved_state();
@@ -44,10 +45,12 @@ unsigned g4_cpu_isas(void)
     const unsigned avx512_7 = bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ;
     if ((c & avx2_1) != avx2_1 || !(b7 & bit_AVX2) || (saved & YMM) != YMM) return isas;
     isas |= G4_ISA_avx2;
-    if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && a & AVX_VNNI) isas |= G4_ISA_avxvnni;
+    if (!__get_cpuid_count(7, 1, &a7, &b, &c, &d)) a7 = 0;
+    if (a7 & AVX_VNNI) isas |= G4_ISA_avxvnni;
     if ((b7 & avx512_7) != avx512_7 || (saved & ZMM) != ZMM) return isas;
     isas |= G4_ISA_avx512;
     if (c7 & bit_AVX512VNNI) isas |= G4_ISA_vnni;
+    if (a7 & AVX512_BF16) isas |= G4_ISA_avx512bf16;
     return isas;
 }
 
@@ -75,7 +78,7 @@ unsigned g4_cpu_isas(void)
 const char *g4_isa_print(char text[G4_ISA_TEXT], unsigned isas)
 {
     size_t at = 0;
-    for (int i = 0; i < NAMES; i++) {   /* all names together have 33 letters: they fit */
+    for (int i = 0; i < NAMES; i++) {   /* all names together have 44 letters: they fit */
         if (!(isas & names[i].isa)) continue;
         if (at) text[at++] = ',';
         size_t n = strlen(names[i].name);

@@ -2,6 +2,7 @@
 #include "kernels_opt/kernels.h"
 
 #include "kernels_opt/lanes.h"
+#include "kernels_opt/pair.h"
 #include "kernels_opt/panel.h"
 #include "kernels_opt/span.h"
 
@@ -39,6 +40,9 @@ g4_ops g4_ops_definitions(void)
     ops.xq_bytes = g4_xq_bytes;
     ops.round_pieces = g4_xq_pieces;
     ops.round_x = g4_round_x_c;
+    ops.pair_bytes = g4_pair_bytes;
+    ops.round_pair = g4_round_pair_c;
+    ops.linear_pair = g4_linear_pair_c;
     ops.span_scratch = g4_span_scratch;
     ops.attend_span = g4_attend_span_c;
     ops.span_merge = g4_span_merge_c;

@@ -94,6 +94,7 @@ static const struct {
     { "info --model %m --ctx 0", "--ctx 0: expected" },
     { "info --model %m --ctx 262145", "--ctx 262145: " },
     { "info --model %m --kv q4", "--kv q4: expected f32|f16|q8_0" },
+    { "dump --model %m --ids 2 --engine ref --bf16 pair --out %d/x.h5", "--bf16 pair: the" },
     { "info --model %m --json --json", "--json: given twice" },
     { "info --model %m --temperature 1", "--temperature: not an option of info" },
     { "info --model %d/none", "none: no such model folder" },

@@ -108,6 +108,28 @@ START_TEST(stream)
 }
 END_TEST
 
+/* BF16 weights times x in BF16: other numbers than without, but always the same. */
+START_TEST(pairs)
+{
+    char dir[256], exact[G4_SHA256_HEX], rounded[G4_SHA256_HEX];
+    model_run a = plain(_i, dir), b;
+    a.stream = 1;
+    model_run_digest(&a, exact);
+    a.pair = 1;
+    a.isa = "c";
+    model_run_digest(&a, rounded);
+    ck_assert_str_ne(exact, rounded);
+    b = a;
+    b.isa = NULL;
+    b.threads = 3;
+    b.chunk = 7;
+    same(&a, &b, "other threads, chunks and kernels");
+    b.chunk = 1;
+    b.threads = 1;
+    same(&a, &b, "token by token");
+}
+END_TEST
+
 START_TEST(all_masks)
 {
     char dir[256];
@@ -243,6 +265,7 @@ Suite *check_invariance(void)
     tcase_add_loop_test(t, instruction_sets, 0, cases);
     tcase_add_loop_test(t, narrow_cache, 0, cases);
     tcase_add_loop_test(t, stream, 0, cases);
+    tcase_add_loop_test(t, pairs, 0, cases);
     tcase_add_loop_test(t, all_masks, 0, 4);
     tcase_add_loop_test(t, drafter, 0, cases);
     tcase_add_test(t, batches);

@@ -6,6 +6,7 @@
 #include "harness/check/kernel_cases.h"
 #include "harness/check/suite.h"
 #include "kernels_opt/kernels.h"
+#include "kernels_opt/pair.h"
 #include "kernels_opt/panel.h"
 #include "ref/dtype/dtype.h"
 
@@ -99,8 +100,14 @@ START_TEST(linear_panel_digest)
 }
 END_TEST
 
+START_TEST(linear_pair_digest)
+{
+    check_digest("linear_pair", G4_BF16);
+}
+END_TEST
+
 static const char *const row_ops[] = {
-    "round_x", "rmsnorm", "layernorm", "rope", "attend", "attend_span", "span_merge",
+    "round_x", "round_pair", "rmsnorm", "layernorm", "rope", "attend", "attend_span", "span_merge",
     "gelu_mul", "add_scale", "softcap",
 };
 
@@ -154,6 +161,43 @@ START_TEST(definition_within_bound)
 }
 END_TEST
 
+static const int64_t pair_sizes[] = { 1, 31, 32, 33, 640, 3840, 15360 };
+enum { PAIR_SIZES = sizeof pair_sizes / sizeof *pair_sizes };
+
+/* x' is off by up to 2^-8 of each |x| (the sums' share as above, two steps for each pair;
+ * BF16 products are exact), and each of the steps may flush what is below 2^-126. */
+START_TEST(pair_within_bound)
+{
+    const double u = 0x1p-24;
+    int64_t n = pair_sizes[_i];
+    kernel_run run = { .fill = _i % 2 ? FILL_CANCEL : FILL_PLAIN, .seed = (uint64_t)_i };
+    float *wide = kernel_floats(&run, n), *x = kernel_floats(&run, n), y = 0;
+    unsigned char *w = kernel_buffer(&run, (size_t)n * 2, 1);
+    unsigned char *xq = kernel_buffer(&run, (size_t)g4_pair_bytes(1, n), 1);
+    ck_assert(wide && x && w && xq);
+    g4_dtype_get(G4_BF16)->pack(w, wide, NULL, n);
+    g4_dtype_get(G4_BF16)->unpack(wide, w, n);
+    g4_mat mat = { G4_BF16, 1, n, (size_t)n * 2, w, NULL };
+    g4_round_args round = { xq, x, n, 1, n, G4_BF16 };
+    g4_linear_args a = { &y, 1, x, n, 1, &mat, xq };
+    g4_ops ops = g4_ops_definitions();
+    ops.round_pair(&round, 0, 1);
+    ops.linear_pair(&a, 0, 1, NULL);
+    double sum = 0, size = 0, steps = (double)(2 * ((n + 31) / 32) + 4);
+    double gamma = steps * u / (1 - steps * u), lost = 0x1p-8;
+    for (int64_t i = 0; i < n; i++) {
+        sum += (double)wide[i] * (double)x[i];
+        size += fabs((double)wide[i] * (double)x[i]);
+    }
+    double bound = (lost + gamma * (1 + lost) + (double)(n + 1) * 0x1p-52) * size
+                   + (double)(n + 15) * 0x1p-126;
+    ck_assert_msg(fabs((double)y - sum) <= bound, "cols %lld: error %g over %g", (long long)n,
+                  fabs((double)y - sum), bound);
+    ck_assert_msg(n < 640 || (double)y != sum, "cols %lld: nothing was rounded", (long long)n);
+    kernel_run_free(&run);
+}
+END_TEST
+
 START_TEST(isa_lists)
 {
     unsigned isas;
@@ -163,11 +207,12 @@ START_TEST(isa_lists)
     ck_assert_uint_eq(isas, g4_cpu_isas());
     ck_assert_int_eq(g4_isa_parse(&isas, "c", &err), G4_OK);
     ck_assert_uint_eq(isas, G4_ISA_c);
-    ck_assert_str_eq(g4_isa_print(text, G4_ISA_ALL), "c,avx2,avxvnni,avx512,vnni,neon,dotprod");
+    static const char all[] = "c,avx2,avxvnni,avx512,vnni,avx512bf16,neon,dotprod";
+    ck_assert_str_eq(g4_isa_print(text, G4_ISA_ALL), all);
     static const char *const bad[] = { "", "c,", ",c", "avx", "avx2 ", "c,sse9", "AVX2", "c;avx2" };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         ck_assert_int_eq(g4_isa_parse(&isas, bad[i], &err), G4_EINPUT);
-        ck_assert_ptr_nonnull(strstr(err.msg, "known: c,avx2,avxvnni,avx512,vnni,neon,dotprod"));
+        ck_assert_ptr_nonnull(strstr(err.msg, all));
     }
     for (unsigned isa = 1; isa < G4_ISA_ALL; isa <<= 1) {   /* lacking ones are named */
         g4_ops ops;
@@ -211,8 +256,10 @@ Suite *check_kernels(void)
     tcase_add_loop_test(t, same_bits_as_definition, 0, count);
     tcase_add_loop_test(t, linear_digest, 0, G4_DTYPE_COUNT);
     tcase_add_loop_test(t, linear_panel_digest, 0, G4_DTYPE_COUNT);
+    tcase_add_test(t, linear_pair_digest);
     tcase_add_loop_test(t, op_digest, 0, (int)(sizeof row_ops / sizeof *row_ops));
     tcase_add_loop_test(t, definition_within_bound, 0, 7 * 4);
+    tcase_add_loop_test(t, pair_within_bound, 0, PAIR_SIZES);
     tcase_add_test(t, isa_lists);
     tcase_add_test(t, last_row_wins);
     suite_add_tcase(s, t);

@@ -144,30 +144,42 @@ static int is_row_op(const char *op)
     return 0;
 }
 
+static const struct {
+    const char *op;
+    int (*count)(void);
+    void (*run)(kernel_run *run, int index);
+} with_cases[] = {
+    { "linear", kernel_linear_count, kernel_linear_run },
+    { "linear_pair", kernel_linear_count, kernel_pair_run },
+    { "round_pair", kernel_linear_count, kernel_round_pair_run },
+    { "linear_panel", kernel_panel_count, kernel_panel_run },
+    { "round_x", kernel_panel_count, kernel_round_run },
+    { "attend", kernel_attend_count, kernel_attend_run },
+    { "attend_span", kernel_span_count, kernel_span_run },
+    { "span_merge", kernel_span_count, kernel_merge_run },
+};
+
+enum { WITH_CASES = sizeof with_cases / sizeof *with_cases };
+
+static int place_of(const char *op)
+{
+    int i = 0;
+    while (i < WITH_CASES && strcmp(with_cases[i].op, op) != 0) i++;
+    return i;
+}
+
 int kernel_case_count(const char *op)
 {
-    if (strcmp(op, "linear") == 0) return kernel_linear_count();
-    if (strcmp(op, "attend") == 0) return kernel_attend_count();
-    if (strcmp(op, "attend_span") == 0 || strcmp(op, "span_merge") == 0) return kernel_span_count();
-    if (strcmp(op, "linear_panel") == 0 || strcmp(op, "round_x") == 0) return kernel_panel_count();
-    return is_row_op(op) ? ROW_CASES : 0;
+    int i = place_of(op);
+    return i < WITH_CASES ? with_cases[i].count() : is_row_op(op) ? ROW_CASES : 0;
 }
 
 void kernel_case_run(kernel_run *run, const g4_ops *ops, const char *op, g4_dtype dtype, int index)
 {
+    int i = place_of(op);
     *run = (kernel_run){ .ops = ops, .dtype = dtype, .seed = (uint64_t)index };
-    if (strcmp(op, "linear") == 0) {
-        kernel_linear_run(run, index);
-    } else if (strcmp(op, "attend") == 0) {
-        kernel_attend_run(run, index);
-    } else if (strcmp(op, "attend_span") == 0) {
-        kernel_span_run(run, index);
-    } else if (strcmp(op, "span_merge") == 0) {
-        kernel_merge_run(run, index);
-    } else if (strcmp(op, "linear_panel") == 0) {
-        kernel_panel_run(run, index);
-    } else if (strcmp(op, "round_x") == 0) {
-        kernel_round_run(run, index);
+    if (i < WITH_CASES) {
+        with_cases[i].run(run, index);
     } else {
         int64_t n = lengths[index % LENGTHS];
         int variant = index / LENGTHS / FILL_KINDS;

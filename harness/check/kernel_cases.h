@@ -74,6 +74,8 @@ typedef struct kernel_linear_case {
 int kernel_linear_count(void);
 kernel_linear_case kernel_linear_get(int index, kernel_fill *fill);
 void kernel_linear_run(kernel_run *run, int index);
+void kernel_pair_run(kernel_run *run, int index);
+void kernel_round_pair_run(kernel_run *run, int index);
 int kernel_attend_count(void);
 void kernel_attend_run(kernel_run *run, int index);
 int kernel_span_count(void);

@@ -66,7 +66,31 @@ static int make_weights(kernel_run *run, const kernel_linear_case *c, int index,
     return 1;
 }
 
-void kernel_linear_run(kernel_run *run, int index)
+/* x in BF16 as the op under test makes it. */
+static unsigned char *round_pair(kernel_run *run, const float *x, int64_t ldx,
+                                 const kernel_linear_case *c)
+{
+    unsigned char *xq = kernel_buffer(run, (size_t)run->ops->pair_bytes(c->tokens, c->cols), 2);
+    g4_round_args a = { xq, x, ldx, c->tokens, c->cols, run->dtype };
+    for (int64_t t = c->tokens; xq && t > 0; t--) run->ops->round_pair(&a, t - 1, t);
+    return xq;
+}
+
+void kernel_round_pair_run(kernel_run *run, int index)
+{
+    kernel_linear_case c = kernel_linear_get(index, &run->fill);
+    run->dtype = G4_BF16;
+    snprintf(run->what, sizeof run->what, "round_pair cols %lld tokens %lld fill %d",
+             (long long)c.cols, (long long)c.tokens, (int)run->fill);
+    float *x = kernel_floats(run, c.cols * c.tokens);
+    unsigned char *xq = x ? round_pair(run, x, c.cols, &c) : NULL;
+    for (int64_t i = 0; xq && i < run->ops->pair_bytes(c.tokens, c.cols); i++) {
+        float byte = xq[i];   /* so that no pattern is lost */
+        kernel_take(run, &byte, 1);
+    }
+}
+
+static void run_linear(kernel_run *run, int index, int pair)
 {
     enum { GRAIN = 64 };
     kernel_linear_case c = kernel_linear_get(index, &run->fill);
@@ -74,21 +98,35 @@ void kernel_linear_run(kernel_run *run, int index)
     c.cols = (c.cols + block - 1) / block * block;
     if (block > 1) run->fill = FILL_PLAIN;   /* a block's scale must be finite */
     int64_t ldx = c.cols + index % 5, ldy = c.rows + index % 3;
-    snprintf(run->what, sizeof run->what, "linear %s rows %lld cols %lld tokens %lld fill %d",
-             g4_dtype_get(run->dtype)->name, (long long)c.rows, (long long)c.cols,
-             (long long)c.tokens, (int)run->fill);
+    snprintf(run->what, sizeof run->what, "linear%s %s rows %lld cols %lld tokens %lld fill %d",
+             pair ? "_pair" : "", g4_dtype_get(run->dtype)->name, (long long)c.rows,
+             (long long)c.cols, (long long)c.tokens, (int)run->fill);
     g4_mat w;
     float *x = kernel_floats(run, ldx * (c.tokens - 1) + c.cols);
+    unsigned char *xq = x && pair ? round_pair(run, x, ldx, &c) : NULL;
     int64_t need = run->ops->linear_scratch(c.cols, c.tokens);
     float *scratch = kernel_buffer(run, (size_t)need * sizeof *scratch, (size_t)(index % 2) * 4);
     kernel_fill fill = run->fill;
     run->fill = FILL_PLAIN;   /* what y held before: must stay between its rows */
     float *y = kernel_floats(run, ldy * c.tokens);
     run->fill = fill;
-    if (!x || !scratch || !y || !make_weights(run, &c, index, &w)) return;
-    g4_linear_args a = { y, ldy, x, ldx, c.tokens, &w, NULL };
+    if (!x || !scratch || !y || pair != !!xq || !make_weights(run, &c, index, &w)) return;
+    g4_linear_args a = { y, ldy, x, ldx, c.tokens, &w, xq };
     int64_t piece = c.whole ? c.rows : GRAIN;
-    for (int64_t r = 0; r < c.rows; r += piece)
-        run->ops->linear[run->dtype](&a, r, r + piece < c.rows ? r + piece : c.rows, scratch);
+    for (int64_t r = 0; r < c.rows; r += piece) {
+        int64_t end = r + piece < c.rows ? r + piece : c.rows;
+        if (pair) run->ops->linear_pair(&a, r, end, scratch);
+        else run->ops->linear[run->dtype](&a, r, end, scratch);
+    }
     kernel_take(run, y, (size_t)(ldy * c.tokens));
+}
+
+void kernel_linear_run(kernel_run *run, int index)
+{
+    run_linear(run, index, 0);
+}
+
+void kernel_pair_run(kernel_run *run, int index)
+{
+    run_linear(run, index, 1);
 }

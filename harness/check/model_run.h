@@ -18,7 +18,7 @@ typedef struct model_run {
     int64_t chunk;                  /* 0: at once */
     int mask;                       /* -1: the file's */
     g4_dtype kv;
-    int stream;                     /* attention as engine opt has it */
+    int stream, pair;               /* attention as engine opt has it; --bf16 pair */
 } model_run;
 
 /* Fails the test on any error. */

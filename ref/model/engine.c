@@ -83,8 +83,9 @@ static int buffers(g4_engine *e, const g4_config *c, const g4_engine_plan *p, co
         b[n++] = (buffer){ (void **)&e->sine[k], p->rows * (c->head_dim[k] / 2), sizeof(double) };
         b[n++] = (buffer){ (void **)&e->keys[k], p->rows, sizeof(g4_span) };
     }
-    if (p->panels)
-        b[n++] = (buffer){ (void **)&e->xq, ops->xq_bytes(p->rows, max_cols(c)), 1 };
+    int64_t panels = p->panels ? ops->xq_bytes(p->rows, max_cols(c)) : 0;
+    int64_t pairs = p->pair ? ops->pair_bytes(p->rows, max_cols(c)) : 0;
+    if (p->panels || p->pair) b[n++] = (buffer){ (void **)&e->xq, max64(panels, pairs), 1 };
     if (p->stream) {
         int64_t H = max64(c->head_dim[0], c->head_dim[1]);
         b[n++] = (buffer){ (void **)&e->parts, g4_stream_parts(p->ctx, H), sizeof(float) };
@@ -174,6 +175,11 @@ void g4_engine_close(g4_engine *e)
 
 /* ---- ops over many rows ---- */
 
+static int64_t grain(int64_t n)
+{
+    return n >= ROW_GRAIN ? 1 : ROW_GRAIN / max64(n, 1);
+}
+
 typedef struct linear_job {
     g4_engine *e;
     g4_linear_args args;
@@ -197,11 +203,16 @@ static void linear_piece(void *ctx, int64_t begin, int64_t end, int worker)
     j->e->ops.linear[j->args.w->dtype](&j->args, begin, end, j->e->scratch[worker]);
 }
 
+static g4_round_args round_args(const linear_job *j)
+{
+    const g4_linear_args *a = &j->args;
+    return (g4_round_args){ j->e->xq, a->x, a->ldx, a->tokens, a->w->cols, a->w->dtype };
+}
+
 static void round_piece(void *ctx, int64_t begin, int64_t end, int worker)
 {
     const linear_job *j = ctx;
-    g4_round_args a = { j->e->xq,       j->args.x,       j->args.ldx, j->args.tokens,
-                        j->args.w->cols, j->args.w->dtype };
+    g4_round_args a = round_args(j);
     (void)worker;
     j->e->ops.round_x(&a, begin, end);
 }
@@ -211,6 +222,25 @@ static void panel_piece(void *ctx, int64_t begin, int64_t end, int worker)
     const linear_job *j = ctx;
     (void)worker;
     j->e->ops.linear_panel[j->args.w->dtype](&j->args, begin, end);
+}
+
+static int is_pair(const g4_engine *e, const g4_mat *w)
+{
+    return e->plan.pair && w->dtype == G4_BF16;
+}
+
+static void round_pair_piece(void *ctx, int64_t begin, int64_t end, int worker)
+{
+    const linear_job *j = ctx;
+    g4_round_args a = round_args(j);
+    (void)worker;
+    j->e->ops.round_pair(&a, begin, end);
+}
+
+static void pair_piece(void *ctx, int64_t begin, int64_t end, int worker)
+{
+    const linear_job *j = ctx;
+    j->e->ops.linear_pair(&j->args, begin, end, j->e->scratch[worker]);
 }
 
 /* Some outputs of one x: their rows one behind the other, each beginning a new piece. */
@@ -230,6 +260,7 @@ static void many_piece(void *ctx, int64_t begin, int64_t end, int worker)
         int64_t row = (i - m->first[k]) * LINEAR_GRAIN, left = w->rows - row;
         int64_t to = row + (left < LINEAR_GRAIN ? left : LINEAR_GRAIN);
         if (w->panels) panel_piece(&m->job[k], row, to, worker);
+        else if (is_pair(m->job[k].e, w)) pair_piece(&m->job[k], row, to, worker);
         else linear_piece(&m->job[k], row, to, worker);
     }
 }
@@ -243,6 +274,8 @@ static void many_call(g4_engine *e, many_job *m)
     }
     if (j->args.w->panels)
         g4_par_for(e->par, e->ops.round_pieces(j->args.tokens), 1, round_piece, j);
+    else if (is_pair(e, j->args.w))
+        g4_par_for(e->par, j->args.tokens, grain(j->args.w->cols), round_pair_piece, j);
     g4_par_for(e->par, m->first[m->count], 1, many_piece, m);
 }
 
@@ -283,11 +316,6 @@ typedef struct row_job {
     int64_t n, heads;
     double number;      /* eps, scale or cap */
 } row_job;
-
-static int64_t grain(int64_t n)
-{
-    return n >= ROW_GRAIN ? 1 : ROW_GRAIN / max64(n, 1);
-}
 
 static void rmsnorm_piece(void *ctx, int64_t begin, int64_t end, int worker)
 {

@@ -20,6 +20,7 @@ typedef struct g4_engine_plan {
     int64_t back;         /* tokens a rewind may take back, where that is more than rows */
     g4_dtype kv;          /* F32, F16 or Q8_0 */
     int panels;           /* the model's matrices lie in panels (g4_model_pack) */
+    int pair;             /* x is rounded to bf16 for BF16 matrices (kernels_opt/pair.h) */
     int stream;           /* attention reads the cache as it is stored; K = V layers keep V */
     g4_mask mask;
 } g4_engine_plan;
@@ -42,7 +43,7 @@ typedef struct g4_engine {
     float *logits;                  /* [logit_rows][V] */
     double *cosine[2], *sine[2];    /* [rows][H/2] */
     g4_span *keys[2];               /* [rows] what each row sees, by layer kind */
-    unsigned char *xq;              /* x rounded to 8 bits, for matrices in panels; else NULL */
+    unsigned char *xq;              /* x rounded, where plan.panels or plan.pair wants it */
     float *kv_scratch;              /* unpacked cache rows; NULL for an F32 cache or a stream */
     float *parts;                   /* of a stream's spans (stream.h) */
     float **scratch;                /* [threads] kernels' own */

@@ -29,7 +29,7 @@ typedef struct g4_linear_args {
     const float *x;       /* [tokens][ldx], w->cols of them used */
     int64_t ldx, tokens;
     const g4_mat *w;      /* [rows][cols] */
-    const unsigned char *xq;   /* x rounded to 8 bits by round_x: for linear_panel alone */
+    const unsigned char *xq;   /* x rounded: for linear_panel and linear_pair alone */
 } g4_linear_args;
 
 /* x rounded to 8 bits in blocks of 32, in the order its kernels read it. */
@@ -95,6 +95,11 @@ typedef struct g4_ops {
     int64_t (*round_pieces)(int64_t tokens);
     void (*round_x)(const g4_round_args *a, int64_t p0, int64_t p1);
     void (*linear_panel[G4_DTYPE_COUNT])(const g4_linear_args *a, int64_t r0, int64_t r1);
+    /* BF16 weights times x rounded to BF16 (kernels_opt/pair.h), which round_pair put in xq,
+     * pair_bytes long, for tokens [t0, t1); NULL in the reference. */
+    int64_t (*pair_bytes)(int64_t tokens, int64_t cols);
+    void (*round_pair)(const g4_round_args *a, int64_t t0, int64_t t1);
+    void (*linear_pair)(const g4_linear_args *a, int64_t r0, int64_t r1, float *scratch);
     /* The same sum in float64 lanes (each product is exact there), rounded once: for
      * the image and sound embedders, whose error every layer after them magnifies
      * [N36].  Scratch: cols floats. */

@@ -53,12 +53,13 @@ static void one_op(const char *op, int dtype)
 int main(void)
 {
     static const char *const ops[] = {
-        "round_x", "rmsnorm", "layernorm", "rope", "attend", "attend_span", "span_merge",
-        "gelu_mul", "add_scale", "softcap",
+        "round_x", "round_pair", "rmsnorm", "layernorm", "rope", "attend", "attend_span",
+        "span_merge", "gelu_mul", "add_scale", "softcap",
     };
     for (int d = 0; d < G4_DTYPE_COUNT; d++) one_op("linear", d);
     for (int d = 0; d < G4_DTYPE_COUNT; d++)
         if (g4_panel_format_get((g4_dtype)d).blocks) one_op("linear_panel", d);
+    one_op("linear_pair", G4_BF16);
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) one_op(ops[i], G4_F32);
     return failed;
 }
