@@ -27,6 +27,7 @@ enum kind {
     UINT64,      /* uint64_t, all of it */
     REAL,        /* double in [min, max] */
     IMAGE, VIDEO, AUDIO,   /* appended to media */
+    WORDS,       /* appended to tensor_types */
 };
 
 #define INT_MAX_31 2147483647.0
@@ -38,7 +39,7 @@ static const g4_option table[] = {
     { "draft", PATH, 0, 0, "MODEL", AT(draft),
       "drafter's folder or GGUF (default: MODEL/assistant where the command needs one)" },
     { "mmproj", PATH, 0, 0, "F.gguf", AT(mmproj),
-      "media tensors (projector file) that belong to a GGUF model" },
+      "projector file: media tensors that belong to a GGUF model; quantize writes it" },
     { "inputs", PATH, 0, 0, "CASE.h5", AT(inputs),
       "take ids and media tensors from a golden file instead of --prompt and media files" },
     { "prompt", TEXT, 0, 0, "T", AT(prompt),
@@ -103,6 +104,14 @@ static const g4_option table[] = {
     { "resume", FLAG, 0, 0, NULL, AT(resume), "go on where an interrupted run stopped" },
     { "shape", PATH, 0, 0, "12b|FILE", AT(shape), "the real model's shape, or a config.json's" },
     { "type", PATH, 0, 0, "TYPE", AT(type), "number format of the weights" },
+    { "recipe", PATH, 0, 0, "F", AT(recipe),
+      "words PATTERN=TYPE, # comments: tensors that get a format of their own; the first match "
+      "wins, token_embd=q8_0 is one (llama.cpp's --tensor-type-file)" },
+    { "tensor-type", WORDS, 0, 0, "PATTERN=TYPE", AT(tensor_types),
+      "one such word; may be repeated, goes before the file's" },
+    { "imatrix", PATH, 0, 0, "F", AT(imatrix),
+      "importance of each column, GGUF or .dat: what counts most is packed best" },
+    { "dry-run", FLAG, 0, 0, NULL, AT(dry_run), "list tensors and formats, write nothing" },
     { "task", PATH, 0, 0, "NAME", AT(task), "what is evaluated: mmlu, mmlu_anatomy, mmlu_pro, "
       "requests" },
     { "data", PATH, 0, 0, "DIR", AT(data), "folder of the task's published files" },
@@ -299,6 +308,15 @@ static g4_status store_media(g4_options *o, const g4_option *opt, const char *v,
     return G4_OK;
 }
 
+static g4_status store_word(g4_options *o, const g4_option *opt, const char *v, g4_err *err)
+{
+    if (o->tensor_type_count == G4_MAX_MEDIA)
+        return g4_fail(err, G4_EINPUT, "--%s %.60s: more than %d of them", opt->name, v,
+                       (int)G4_MAX_MEDIA);
+    o->tensor_types[o->tensor_type_count++] = v;
+    return G4_OK;
+}
+
 /* Is v one of "a|b|c"? */
 static int one_of(const char *choices, const char *v)
 {
@@ -352,6 +370,8 @@ static g4_status store(g4_options *o, const g4_option *opt, const char *v, g4_er
         if (!*v) return bad_value(opt, v, opt->value, err);
         if (opt->kind != PATH) return store_media(o, opt, v, err);
         break;
+    case WORDS:
+        return store_word(o, opt, v, err);
     case TEXT:
         break;
     }
@@ -385,8 +405,9 @@ static g4_status parse_option(g4_options *o, const g4_command_row *row, int argc
     if (!g4_command_takes(row, opt->name))
         return g4_fail(err, G4_EINPUT, "%s%s: not an option of %s (gemma4 help %s lists them)",
                        dashes, opt->name, row->name, row->name);
-    int media = opt->kind == IMAGE || opt->kind == VIDEO || opt->kind == AUDIO;
-    if (seen[opt - table] && !media)
+    int many = opt->kind == IMAGE || opt->kind == VIDEO || opt->kind == AUDIO ||
+               opt->kind == WORDS;
+    if (seen[opt - table] && !many)
         return g4_fail(err, G4_EINPUT, "%s%s: given twice", dashes, opt->name);
     seen[opt - table] = 1;
     if (!opt->value) {
@@ -477,7 +498,8 @@ g4_status g4_options_parse_row(g4_options *o, const g4_command_row *row, int arg
         }
     }
     G4_TRY(check_complete(o, row, seen, err));
-    return o->mmproj ? join_media(o, err) : G4_OK;
+    /* where a model is made, --mmproj is what is written */
+    return o->mmproj && !g4_command_takes(row, "recipe") ? join_media(o, err) : G4_OK;
 }
 
 g4_status g4_options_parse(g4_options *o, int argc, char **argv, g4_err *err)

@@ -48,7 +48,10 @@ typedef struct g4_options {
     int64_t top_k;                            /* -1: not given */
     uint64_t seed;
     int64_t max_draft;                        /* --max-draft; 0: default */
-    const char *shape, *type;                 /* synth */
+    const char *shape, *type;                 /* synth, quantize */
+    const char *recipe, *imatrix;             /* quantize */
+    const char *tensor_types[G4_MAX_MEDIA];   /* --tensor-type, as often as given */
+    int tensor_type_count, dry_run;
     const char *task, *data;                  /* eval */
     const char *bench_p, *bench_n, *bench_d;  /* lists */
     int64_t shots, limit;                     /* -1, 0: not given */

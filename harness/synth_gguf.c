@@ -39,14 +39,15 @@ static void pack_piece(void *ctx, int64_t begin, int64_t end, int worker)
     }
 }
 
-static g4_status begin(void *ctx, const g4_shape_tensor *t, g4_dtype dtype, g4_err *err)
+static g4_status begin(void *ctx, const g4_shape_tensor *t, const g4_gguf_row_kind *kind,
+                       g4_err *err)
 {
     ring *r = ctx;
     uint64_t most = t->role == G4_ROLE_TABLE ? RING_TABLE : RING;
     uint64_t values = t->values < most ? t->values : most;
     int64_t cols = t->shape[t->rank - 1];
     r->t = t;
-    r->info = g4_dtype_get(dtype);
+    r->info = g4_dtype_get(kind->dtype);
     r->row_blocks = (size_t)(cols / r->info->block);
     r->blocks = (size_t)(values / (uint64_t)r->info->block);
     free(r->data);
