@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Holds GGUF files against llama.cpp's converter (source package of llama-cpp-python).
 
-For each test model: the converter makes a GGUF, `gemma4 quantize` another of the same folder.
+For each test model and its projector: the converter makes a GGUF, `gemma4 quantize` another.
 Every tensor must be the same (name, type, shape, bytes), and every key that both have.  The
 model runs from the converter's files: `gemma4 verify` holds its activations against
 Transformers', pictures and sound through the converter's projector file, drafting through the
@@ -20,7 +20,9 @@ import gguf
 # the converter's own labels; stop tokens and ids that it does not write
 OURS = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}
 THEIRS = {"general.size_label", "tokenizer.ggml.add_sep_token", "tokenizer.ggml.mask_token_id",
-          "general.base_model.count", "general.tags", "general.license"}
+          "general.base_model.count", "general.tags", "general.license",
+          # of a projector file, which samples nothing
+          "general.sampling.top_k", "general.sampling.top_p", "general.sampling.temp"}
 NAMES = {"general.name", "GGUF.kv_count"}
 # mini's full layers divide their frequencies by 2, which the converter leaves out
 FACTOR = {"golden/tiny/mini"}
@@ -112,7 +114,15 @@ def main():
                     failed += len(bad)
             if model in FACTOR:
                 continue
-            convert(a, os.path.join(model, "model"), at["media"], "bf16", "--mmproj")
+            for kind in ("f32", "f16", "q8_0", "bf16"):
+                folder = os.path.join(model, "model")
+                convert(a, folder, at["media"], kind, "--mmproj")
+                subprocess.run([a.gemma4, "quantize", "--model", folder, "--type", kind,
+                                "--mmproj", at["ours"]], check=True, capture_output=True)
+                bad, tensors, keys = compare(at["ours"], at["media"], False)
+                print(f"{folder} projector {kind}: {tensors} tensors, {keys} keys, "
+                      f"{len(bad)} differ", *bad)
+                failed += len(bad)
             whole = ["--model", at["theirs"], "--mmproj", at["media"], "--draft", at["draft"]]
             cases = ["text.h5", "mtp_short.h5"]
             cases += ["image.h5"] if "even" in model else ["image_official.h5", "audio.h5"]
