@@ -93,8 +93,14 @@ static const g4_option table[] = {
       "sample among the likeliest whose probabilities reach X" },
     { "seed", UINT64, 0, 0, "N", AT(seed), "seed of all random numbers (default 0)" },
     { "ignore-eos", FLAG, 0, 0, NULL, AT(ignore_eos), "go on behind a stop token" },
-    { "max-draft", INT, 1, G4_MAX_DRAFT, "K", AT(max_draft),
-      "tokens drafted a round (generate's default: as many as pay, up to 8)" },
+    { "max-draft", INT, 0, G4_MAX_DRAFT, "K", AT(max_draft),
+      "tokens drafted a round (default of generate and mtp: as many as pay, up to 8)" },
+    { "emulate", CHOICE, 0, 0, "hf|llama.cpp|vllm", AT(emulate),
+      "draft and accept as that engine does, and print what it would report" },
+    { "accept", PATH, 0, 0, "X,...", AT(accept),
+      "accept draft i with probability X_i whatever it is: speed alone is measured" },
+    { "teacher-forced", FLAG, 0, 0, NULL, AT(teacher_forced),
+      "score drafts at every position of the given texts instead of generating" },
     { "memory", FLAG, 0, 0, NULL, AT(memory), "memory plan for --ctx and --kv" },
     { "for", CHOICE, 0, 0, "dump|verify|generate", AT(purpose),
       "plan for this command with its own request and options; the request is read" },
@@ -114,7 +120,8 @@ static const g4_option table[] = {
     { "dry-run", FLAG, 0, 0, NULL, AT(dry_run), "list tensors and formats, write nothing" },
     { "task", PATH, 0, 0, "NAME", AT(task), "what is evaluated: mmlu, mmlu_anatomy, mmlu_pro, "
       "requests" },
-    { "data", PATH, 0, 0, "DIR", AT(data), "folder of the task's published files" },
+    { "data", PATH, 0, 0, "PATH", AT(data),
+      "eval: folder of the task's published files; mtp: file of prompts, a JSON object a line" },
     { "shots", INT, 0, 1000, "N", AT(shots),
       "examples before each question (default: the task's)" },
     { "limit", INT, 1, INT_MAX_31, "N", AT(limit), "only the first N questions of each subject" },
@@ -429,7 +436,7 @@ static g4_status parse_option(g4_options *o, const g4_command_row *row, int argc
 static void defaults(g4_options *o)
 {
     *o = (g4_options){ .thinking = -1, .audio_limit = -1, .max_tokens = -1, .temperature = -1,
-                       .top_p = -1, .top_k = -1, .shots = -1 };
+                       .top_p = -1, .top_k = -1, .shots = -1, .max_draft = -1 };
 }
 
 /* What a whole command line must have. */

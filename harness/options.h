@@ -47,7 +47,9 @@ typedef struct g4_options {
     double temperature, top_p;                /* < 0: not given */
     int64_t top_k;                            /* -1: not given */
     uint64_t seed;
-    int64_t max_draft;                        /* --max-draft; 0: default */
+    int64_t max_draft;                        /* --max-draft; -1: default */
+    const char *emulate, *accept;             /* mtp */
+    int teacher_forced;
     const char *shape, *type;                 /* synth, quantize */
     const char *recipe, *imatrix;             /* quantize */
     const char *tensor_types[G4_MAX_MEDIA];   /* --tensor-type, as often as given */

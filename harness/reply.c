@@ -26,13 +26,13 @@ void g4_sampling_choose(g4_generate_options *opt, const g4_options *o, const g4_
     opt->stop = g->eos;
     opt->stop_count = o->ignore_eos ? 0 : g->eos_count;
     opt->max_tokens = o->max_tokens >= 0 ? o->max_tokens : tokens;
-    opt->max_draft = o->max_draft > 0 ? o->max_draft : PACED_DRAFT;
+    opt->max_draft = o->max_draft >= 0 ? o->max_draft : PACED_DRAFT;
 }
 
 void g4_pace_choose(g4_generate_options *opt, g4_pace *pace, const g4_options *o,
                     const g4_runtime *rt)
 {
-    if (!rt->draft || o->max_draft > 0) return;
+    if (!rt->draft || o->max_draft >= 0) return;
     g4_pace_init(pace, rt->model, rt->draft, opt->sampler.temperature <= 0.0);
     opt->pace = pace;
 }

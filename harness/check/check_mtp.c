@@ -386,7 +386,7 @@ static void sampled_text_fits(int i, long draws)
 
 START_TEST(sampled_text_has_the_distribution)
 {
-    sampled_text_fits(_i, 1000);
+    sampled_text_fits(_i, 500);
 }
 END_TEST
 

@@ -55,7 +55,7 @@ static void check_options(const g4_options *o)
     for (int i = 0; i < o->arg_count; i++) require(o->args[i] != NULL);
     require(o->media_count >= 0 && o->media_count <= G4_MAX_MEDIA);
     for (int i = 0; i < o->media_count; i++) require(o->media[i].path[0] != 0);
-    require(o->threads >= 0 && o->threads <= 1024 && o->max_draft >= 0);
+    require(o->threads >= 0 && o->threads <= 1024 && o->max_draft >= -1);
     require(o->max_draft <= G4_MAX_DRAFT && o->chunk >= 0 && o->ctx >= 0);
     require(o->max_tokens >= -1 && o->top_k >= -1 && o->top_p <= 1);
     require(isfinite(o->temperature) && isfinite(o->top_p) && isfinite(o->audio_limit));

@@ -112,6 +112,10 @@ static int64_t draft(run *r, int32_t *ids, double *confidence)
 static int32_t judge(run *r, int64_t i, int32_t drafted, int *accepted)
 {
     const float *logits = r->logits + i * r->V;
+    if (r->o->forced) {
+        *accepted = unit(r, G4_DRAW_ACCEPT, r->made + i) < r->o->forced[i];
+        return *accepted ? drafted : g4_argmax(&r->o->sampler, logits, r->V);
+    }
     if (r->o->sampler.temperature <= 0.0) {
         int32_t id = g4_argmax(&r->o->sampler, logits, r->V);
         *accepted = id == drafted;
@@ -178,7 +182,8 @@ static int round_of_drafts(run *r)
     if (accepted) chosen[now.k] = choose(r, r->logits + now.k * r->V, r->made + now.k);
     settle(r, &now);
     for (int64_t i = 0; i <= now.matched && !done; i++) {
-        if (i < now.matched) now.taken++;
+        now.taken += i < now.matched;
+        now.written++;
         done = certain(r, chosen[i], now.cached + 1 + i);
         if (done) g4_session_rewind(r->s, now.cached + 1 + i);
     }
@@ -204,12 +209,12 @@ static g4_status allocate(run *r, g4_arena *arena, g4_err *err)
     r->hidden = g4_arena_alloc(arena, rows * (size_t)r->D, sizeof *r->hidden);
     if (!r->logits || !r->hidden) return g4_nomem(err, "generate");
     G4_TRY(g4_dist_init(&r->p, r->V, arena, err));
-    if (r->d && r->o->round) {
+    if (r->d && r->o->round && rows > 1) {
         r->kept = g4_arena_alloc(arena, (rows - 1) * (size_t)r->V, sizeof *r->kept);
         if (!r->kept) return g4_nomem(err, "generate");
     }
     if (!r->d || r->o->sampler.temperature <= 0.0) return G4_OK;
-    r->q = g4_arena_alloc(arena, (size_t)r->o->max_draft, sizeof *r->q);
+    r->q = g4_arena_alloc(arena, (size_t)r->o->max_draft + 1, sizeof *r->q);
     if (!r->q) return g4_nomem(err, "generate");
     for (int64_t i = 0; i < r->o->max_draft; i++)
         G4_TRY(g4_dist_init(&r->q[i], r->V, arena, err));
@@ -231,7 +236,7 @@ g4_status g4_generate(g4_engine *e, g4_session *s, g4_drafter *d, const float *l
     g4_arena arena = { NULL };
     run r = { .e = e, .s = s, .d = d, .o = o, .stats = stats, .emit = emit, .ctx = ctx,
               .drafts = draft_sampler(o), .V = c->vocab_size, .D = c->hidden_size };
-    assert(!d || (o->max_draft >= 1 && o->max_draft <= G4_MAX_DRAFT));
+    assert(!d || (o->max_draft >= 0 && o->max_draft <= G4_MAX_DRAFT));
     *stats = (g4_generate_stats){ 0 };
     g4_status st = allocate(&r, &arena, err);
     if (st == G4_OK && o->max_tokens > 0) {

@@ -28,6 +28,7 @@ typedef struct g4_round {
     int64_t k;                      /* tokens drafted */
     int64_t matched;                /* of them, those that verification agreed with */
     int64_t taken;                  /* of those, in the text: fewer where it ended before */
+    int64_t written;                /* tokens it gave the text: taken and, mostly, one more */
     const int32_t *drafted;         /* [k] */
     const int32_t *chosen;          /* [matched + 1] the drafts and what came behind them */
     const float *draft_logits;      /* [k][V] */
@@ -41,9 +42,11 @@ typedef struct g4_generate_options {
     int64_t max_tokens;
     const int64_t *stop;            /* ids that end the text (they are emitted, too) */
     int stop_count;
-    int64_t max_draft;              /* 1 .. G4_MAX_DRAFT; only with a drafter */
+    int64_t max_draft;              /* 0 .. G4_MAX_DRAFT; only with a drafter */
     g4_pace *pace;                  /* ends a round's drafting earlier; NULL: never */
     g4_draft_way way;
+    const double *forced;           /* [max_draft] to measure time alone: draft i is accepted
+                                     * with this probability, whatever it is; NULL: judged */
     g4_round_fn *round;             /* NULL: nobody watches */
     void *round_ctx;
 } g4_generate_options;
