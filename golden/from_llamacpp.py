@@ -56,8 +56,8 @@ def library():
     at = ctypes.POINTER(Tensor)
     for name, result, args in (("ggml_get_name", ctypes.c_char_p, [at]),
                                ("ggml_op_desc", ctypes.c_char_p, [at]),
-                               ("ggml_backend_tensor_get", None, [at, ctypes.c_void_p,
-                                                                  ctypes.c_size_t, ctypes.c_size_t])):
+                               ("ggml_backend_tensor_get", None,
+                                [at, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t])):
         f = getattr(lib._lib, name)
         f.restype, f.argtypes = result, args
         setattr(lib, name, f)
@@ -76,7 +76,8 @@ def tap_of(lib, t):
     if m and m[1] in BY_NAME:
         return f"layers/{int(m[2]):02d}/{BY_NAME[m[1]]}"
     if lib.ggml_op_desc(t) == b"MUL_MAT" and t.contents.src[0]:
-        m = re.fullmatch(r"blk\.(\d+)\.(\w+)\.weight", lib.ggml_get_name(t.contents.src[0]).decode())
+        weight = lib.ggml_get_name(t.contents.src[0]).decode()
+        m = re.fullmatch(r"blk\.(\d+)\.(\w+)\.weight", weight)
         if m and m[2] in BY_WEIGHT:
             return f"layers/{int(m[1]):02d}/{BY_WEIGHT[m[2]]}"
     return None
