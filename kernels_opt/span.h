@@ -9,7 +9,7 @@
  *             key_i = fma(x, c, -(y * s)), key_j = fma(y, c, x * s);
  *             elsewhere key = value, and q is multiplied by key_norm instead
  *   score   = dot(q, key[k]), 16 lanes (lanes.h)
- *   top     = max score;  p[k] = g4_span_exp(score - top)
+ *   top     = max score;  p[k] = exp(score - top), the exp below
  *   sum     = p in 16 lanes, lane k mod 16, folded
  *   acc[h]  = fma(p[k], value[k][h], acc[h]) from 0, in order of k
  *

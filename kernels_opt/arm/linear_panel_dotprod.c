@@ -7,8 +7,7 @@
  * A block takes two passes, over weights 0..15 and 16..31 of all 16 rows: those are 16
  * registers.  Sums and accumulators lie in the level-1 cache between passes, so the number
  * of tokens need not be a constant. */
-#include "kernels_opt/kernels.h"
-#include "kernels_opt/panel.h"
+#include "kernels_opt/c/panel_tiles.h"
 
 #include <arm_neon.h>
 #include <string.h>
@@ -27,12 +26,6 @@ typedef struct pass_regs {
 typedef struct scales {
     float32x4_t scale[QUADS], minimum[QUADS];
 } scales;
-
-typedef struct tile {
-    float *y;               /* [T][ldy] at the panel's first row */
-    int64_t ldy, blocks, rows;
-    const unsigned char *panel, *x;
-} tile;
 
 /* What waits in memory while other tokens are computed. */
 typedef struct tile_sums {
@@ -178,7 +171,7 @@ G4_INLINE void pass_tile(tile_sums *sums, const pass_regs *r, const scales *v,
 }
 
 /* The last panel of a matrix may have fewer than 16 rows. */
-G4_INLINE void store(const tile *a, const tile_sums *sums, int64_t T)
+G4_INLINE void store(const panel_tile *a, const tile_sums *sums, int64_t T)
 {
     for (int64_t t = 0; t < T; t++) {
         float row[G4_PANEL_ROWS];
@@ -187,7 +180,7 @@ G4_INLINE void store(const tile *a, const tile_sums *sums, int64_t T)
     }
 }
 
-G4_INLINE void tile_run(const tile *a, int64_t T, g4_dtype type)
+G4_INLINE void tile_of(const panel_tile *a, int64_t T, g4_dtype type)
 {
     const g4_panel_format f = g4_panel_format_get(type);
     const unsigned char *record = a->panel, *x = a->x;
@@ -211,35 +204,10 @@ G4_UNROLL
     store(a, &sums, T);
 }
 
-/* All tokens of a tile before the next: the panels of a piece stay in the level-2 cache. */
-G4_INLINE void linear(const g4_linear_args *a, int64_t r0, int64_t r1, g4_dtype type)
+G4_INLINE void tile_run(const panel_tile *a, int64_t T, g4_dtype type)
 {
-    const g4_panel_format f = g4_panel_format_get(type);
-    int64_t size = g4_panel_size(&f, a->w->cols), blocks = a->w->cols / G4_PANEL_BLOCK;
-    for (int64_t i = 0; i < g4_xq_tiles(a->tokens); i++) {
-        int64_t t0 = g4_xq_begin(a->tokens, i), T = g4_xq_begin(a->tokens, i + 1) - t0;
-        for (int64_t r = r0; r < r1; r += G4_PANEL_ROWS) {
-            tile one = { a->y + t0 * a->ldy + r, a->ldy, blocks, g4_min(r1 - r, G4_PANEL_ROWS),
-                         a->w->panels + r / G4_PANEL_ROWS * size,
-                         a->xq + t0 * blocks * G4_XQ_BYTES };
-            if (T == 1)
-                tile_run(&one, 1, type);
-            else
-                tile_run(&one, T, type);
-        }
-    }
+    if (T == 1) tile_of(a, 1, type);
+    else tile_of(a, T, type);
 }
 
-#define KERNEL(name, type)                                                                     \
-    void g4_linear_panel_##name##_dotprod(const g4_linear_args *a, int64_t r0, int64_t r1)     \
-    {                                                                                          \
-        linear(a, r0, r1, type);                                                               \
-    }
-
-KERNEL(q4_0, G4_Q4_0)
-KERNEL(q8_0, G4_Q8_0)
-KERNEL(q4_k, G4_Q4_K)
-KERNEL(q5_k, G4_Q5_K)
-KERNEL(q6_k, G4_Q6_K)
-KERNEL(iq4_nl, G4_IQ4_NL)
-KERNEL(iq4_xs, G4_IQ4_XS)
+G4_PANEL_KERNELS(dotprod)

@@ -127,13 +127,16 @@ G4_INLINE void call_row(const span_work *w, const unsigned char *base, int64_t k
     const g4_span_args *a = w->a;
     size_t size = g4_dtype_row_bytes(a->kv->dtype, a->head_dim);
     int64_t skip = a->first % g4_dtype_get(a->kv->dtype)->block;
-    int64_t slot = k % a->kv->slots;
-    const unsigned char *row = base + (size_t)slot * a->kv->row_bytes +
+    const unsigned char *row = base + (size_t)(k % a->kv->slots) * a->kv->row_bytes +
                                g4_dtype_row_bytes(a->kv->dtype, a->first - skip);
     for (size_t i = 0; i < size; i += 64) __builtin_prefetch(row + i, 0, 2);
-    if (a->kv->key) return;
-    const float *turn = a->kv->turn + slot * 2 * a->kv->pairs;
-    for (int64_t i = 0; i < 2 * a->kv->pairs; i += 16) __builtin_prefetch(turn + i, 0, 2);
+}
+
+/* And the angles of a key that is made from its value. */
+G4_INLINE void call_turn(const g4_kv *kv, int64_t k)
+{
+    const float *turn = kv->turn + k % kv->slots * 2 * kv->pairs;
+    for (int64_t i = 0; i < 2 * kv->pairs; i += 16) __builtin_prefetch(turn + i, 0, 2);
 }
 
 G4_INLINE const unsigned char *key_base(const g4_kv *kv)
@@ -237,6 +240,7 @@ G4_INLINE void score_keys(const span_work *w, int64_t k, int64_t hi, int64_t c,
         for (int64_t j = 0; j < SPAN_KEYS; j++) {
             int64_t at = g4_min(k + j, hi - 1), slot = at % kv->slots;
             if (k + j + AHEAD < hi) call_row(w, key_base(kv), k + j + AHEAD);
+            if (k + j + AHEAD < hi && !kv->key) call_turn(kv, k + j + AHEAD);
             key[j] = head_at(w, key_base(kv), slot);
             wide[j] = (const unsigned char *)(w->wide + j * w->ld);
             if (form == SPAN_TURNED) turn_row(w, w->wide + j * w->ld, key[j], type, slot);
@@ -346,7 +350,7 @@ G4_INLINE void add_values(const span_work *w, int64_t k, int64_t hi, int64_t c,
         int64_t slot = k % kv->slots;
         n = g4_min(hi - k, form == SPAN_WIDE ? G4_SPAN_KEYS : AHEAD);
         n = form == SPAN_WIDE ? n : g4_min(n, kv->slots - slot);   /* to the ring's end */
-        for (int64_t i = k + n; i < g4_min(k + n + AHEAD, hi); i++) call_row(w, kv->value, i);
+        for (int64_t i = k + AHEAD; i < g4_min(k + AHEAD + n, hi); i++) call_row(w, kv->value, i);
         if (form == SPAN_WIDE) {
             widen_rows(w, k, n, 0);
             value_block(w, (const unsigned char *)w->wide, (size_t)w->ld * sizeof(float), c, n,

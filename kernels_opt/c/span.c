@@ -14,7 +14,7 @@ static int64_t padded(int64_t n)
 }
 
 /* Makes room for what the widest kernel wants: queries, widened cache rows, a block of the
- * cache's format beside them, p, and half a row for turning. */
+ * cache's format beside them, and p. */
 int64_t g4_span_scratch(int64_t head_dim)
 {
     int64_t n = padded(head_dim);

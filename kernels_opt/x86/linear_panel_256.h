@@ -17,8 +17,7 @@
 #ifndef G4_KERNELS_X86_LINEAR_PANEL_256_H
 #define G4_KERNELS_X86_LINEAR_PANEL_256_H
 
-#include "kernels_opt/c/round.h"
-#include "kernels_opt/kernels.h"
+#include "kernels_opt/c/panel_tiles.h"
 
 #include <immintrin.h>
 #include <string.h>
@@ -40,12 +39,6 @@ enum {
 typedef struct pass_regs {
     __m256i w[GROUPS][SIDES], size[GROUPS][SIDES];
 } pass_regs;
-
-typedef struct tile {
-    float *y;               /* [T][ldy] at the panel's first row */
-    int64_t ldy, blocks, rows;
-    const unsigned char *panel, *x;
-} tile;
 
 /* What waits in memory while other tokens are computed. */
 typedef struct tile_sums {
@@ -255,7 +248,7 @@ G4_UNROLL
 }
 
 /* The last panel of a matrix may have fewer than 16 rows. */
-G4_INLINE void store(const tile *a, const tile_sums *sums, int64_t T)
+G4_INLINE void store(const panel_tile *a, const tile_sums *sums, int64_t T)
 {
     const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     for (int s = 0; s < SIDES; s++) {
@@ -265,7 +258,7 @@ G4_INLINE void store(const tile *a, const tile_sums *sums, int64_t T)
     }
 }
 
-G4_INLINE void tile_run(const tile *a, int64_t T, g4_dtype type)
+G4_INLINE void tile_of(const panel_tile *a, int64_t T, g4_dtype type)
 {
     const g4_panel_format f = g4_panel_format_get(type);
     const unsigned char *record = a->panel, *x = a->x;
@@ -282,39 +275,10 @@ G4_INLINE void tile_run(const tile *a, int64_t T, g4_dtype type)
     store(a, &sums, T);
 }
 
-/* All tokens of a tile before the next: the panels of a piece stay in the level-2 cache. */
-G4_INLINE void linear(const g4_linear_args *a, int64_t r0, int64_t r1, g4_dtype type)
+G4_INLINE void tile_run(const panel_tile *a, int64_t T, g4_dtype type)
 {
-    const g4_panel_format f = g4_panel_format_get(type);
-    int64_t size = g4_panel_size(&f, a->w->cols), blocks = a->w->cols / G4_PANEL_BLOCK;
-    for (int64_t i = 0; i < g4_xq_tiles(a->tokens); i++) {
-        int64_t t0 = g4_xq_begin(a->tokens, i), T = g4_xq_begin(a->tokens, i + 1) - t0;
-        for (int64_t r = r0; r < r1; r += G4_PANEL_ROWS) {
-            tile one = { a->y + t0 * a->ldy + r, a->ldy, blocks, g4_min(r1 - r, G4_PANEL_ROWS),
-                         a->w->panels + r / G4_PANEL_ROWS * size,
-                         a->xq + t0 * blocks * G4_XQ_BYTES };
-            if (T == 1)
-                tile_run(&one, 1, type);
-            else
-                tile_run(&one, T, type);
-        }
-    }
+    if (T == 1) tile_of(a, 1, type);
+    else tile_of(a, T, type);
 }
-
-/* G4_PANEL_KERNEL(name in kernels.def, dtype, ISA) */
-#define G4_PANEL_KERNEL(name, type, isa)                                                       \
-    void g4_linear_panel_##name##_##isa(const g4_linear_args *a, int64_t r0, int64_t r1)       \
-    {                                                                                          \
-        linear(a, r0, r1, type);                                                               \
-    }
-
-#define G4_PANEL_KERNELS(isa)                       \
-    G4_PANEL_KERNEL(q4_0, G4_Q4_0, isa)             \
-    G4_PANEL_KERNEL(q8_0, G4_Q8_0, isa)             \
-    G4_PANEL_KERNEL(q4_k, G4_Q4_K, isa)             \
-    G4_PANEL_KERNEL(q5_k, G4_Q5_K, isa)             \
-    G4_PANEL_KERNEL(q6_k, G4_Q6_K, isa)             \
-    G4_PANEL_KERNEL(iq4_nl, G4_IQ4_NL, isa)         \
-    G4_PANEL_KERNEL(iq4_xs, G4_IQ4_XS, isa)
 
 #endif

@@ -6,11 +6,10 @@
  *
  * Unsigned weights (offset added) times signed x: the offset's part of the sum is where
  * the sum starts (round_x put it beside the values), so it costs nothing. */
-#include "kernels_opt/c/round.h"
-#include "kernels_opt/kernels.h"
-#include <string.h>
+#include "kernels_opt/c/panel_tiles.h"
 
 #include <immintrin.h>
+#include <string.h>
 
 /* Bytes ahead of use that weights are called for: a tile of 8 tokens computes too long
  * on a line for the hardware to look ahead by itself [N50]. */
@@ -34,13 +33,6 @@ typedef struct block_regs {
     __m512i w[8];           /* w[i]: weights 4i .. 4i + 3 of 16 rows, unsigned */
     __m512 scale[2], minimum;
 } block_regs;
-
-typedef struct tile {
-    float *y;               /* [T][ldy] at the panel's first row */
-    int64_t ldy, blocks;
-    const unsigned char *panel, *x;
-    __mmask16 rows;         /* the last panel of a matrix may have fewer than 16 */
-} tile;
 
 G4_INLINE __m512i bytes_at(const unsigned char *p) { return _mm512_loadu_si512(p); }
 G4_INLINE __m512 halves_at(const unsigned char *p)
@@ -211,7 +203,7 @@ TILE_UNROLL
 }
 
 /* T and type are constants wherever this is used. */
-TILE void tile_run(const tile *a, int T, g4_dtype type)
+TILE void tile_of(const panel_tile *a, int T, g4_dtype type)
 {
     const g4_panel_format f = g4_panel_format_get(type);
     const unsigned char *record = a->panel, *x = a->x;
@@ -232,76 +224,27 @@ TILE_UNROLL
         unpack(&b, record, 0, type);
         block_tile(acc, &b, x, T, type);
     }
+    const __mmask16 rows = (__mmask16)((1u << a->rows) - 1);
 TILE_UNROLL
-    for (int t = 0; t < T; t++) _mm512_mask_storeu_ps(a->y + t * a->ldy, a->rows, acc[t]);
+    for (int t = 0; t < T; t++) _mm512_mask_storeu_ps(a->y + t * a->ldy, rows, acc[t]);
 }
 
-G4_INLINE void tile_any(const tile *a, int64_t T, g4_dtype type)
+G4_INLINE void tile_run(const panel_tile *a, int64_t T, g4_dtype type)
 {
     switch (T) {
-    case 1: tile_run(a, 1, type); break;
-    case 2: tile_run(a, 2, type); break;
-    case 3: tile_run(a, 3, type); break;
-    case 4: tile_run(a, 4, type); break;
-    case 5: tile_run(a, 5, type); break;
-    case 6: tile_run(a, 6, type); break;
-    case 7: tile_run(a, 7, type); break;
-    case 8: tile_run(a, 8, type); break;
-    default: tile_run(a, 16, type);
+    case 1: tile_of(a, 1, type); break;
+    case 2: tile_of(a, 2, type); break;
+    case 3: tile_of(a, 3, type); break;
+    case 4: tile_of(a, 4, type); break;
+    case 5: tile_of(a, 5, type); break;
+    case 6: tile_of(a, 6, type); break;
+    case 7: tile_of(a, 7, type); break;
+    case 8: tile_of(a, 8, type); break;
+    default: tile_of(a, 16, type);
     }
 }
 
-/* All tokens of a tile before the next: the panels of a piece stay in the level-2 cache. */
-G4_INLINE void linear(const g4_linear_args *a, int64_t r0, int64_t r1, g4_dtype type)
-{
-    const g4_panel_format f = g4_panel_format_get(type);
-    int64_t size = g4_panel_size(&f, a->w->cols), blocks = a->w->cols / G4_PANEL_BLOCK;
-    for (int64_t i = 0; i < g4_xq_tiles(a->tokens); i++) {
-        int64_t t0 = g4_xq_begin(a->tokens, i), T = g4_xq_begin(a->tokens, i + 1) - t0;
-        for (int64_t r = r0; r < r1; r += G4_PANEL_ROWS) {
-            int64_t rows = g4_min(r1 - r, G4_PANEL_ROWS);
-            tile one = { a->y + t0 * a->ldy + r, a->ldy, blocks,
-                         a->w->panels + r / G4_PANEL_ROWS * size,
-                         a->xq + t0 * blocks * G4_XQ_BYTES, (__mmask16)((1u << rows) - 1) };
-            tile_any(&one, T, type);
-        }
-    }
-}
-
-void g4_linear_panel_q4_0_vnni(const g4_linear_args *a, int64_t r0, int64_t r1)
-{
-    linear(a, r0, r1, G4_Q4_0);
-}
-
-void g4_linear_panel_q8_0_vnni(const g4_linear_args *a, int64_t r0, int64_t r1)
-{
-    linear(a, r0, r1, G4_Q8_0);
-}
-
-void g4_linear_panel_q4_k_vnni(const g4_linear_args *a, int64_t r0, int64_t r1)
-{
-    linear(a, r0, r1, G4_Q4_K);
-}
-
-void g4_linear_panel_q5_k_vnni(const g4_linear_args *a, int64_t r0, int64_t r1)
-{
-    linear(a, r0, r1, G4_Q5_K);
-}
-
-void g4_linear_panel_q6_k_vnni(const g4_linear_args *a, int64_t r0, int64_t r1)
-{
-    linear(a, r0, r1, G4_Q6_K);
-}
-
-void g4_linear_panel_iq4_nl_vnni(const g4_linear_args *a, int64_t r0, int64_t r1)
-{
-    linear(a, r0, r1, G4_IQ4_NL);
-}
-
-void g4_linear_panel_iq4_xs_vnni(const g4_linear_args *a, int64_t r0, int64_t r1)
-{
-    linear(a, r0, r1, G4_IQ4_XS);
-}
+G4_PANEL_KERNELS(vnni)
 
 void g4_round_x_f32_vnni(const g4_round_args *a, int64_t p0, int64_t p1)
 {
