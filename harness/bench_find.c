@@ -155,7 +155,8 @@ static g4_status self_words(bench_race *r, bench_engine *e, g4_err *err)
     const g4_options *o = r->o;
     const struct {
         const char *flag, *value;
-    } pass[] = { { "--engine", o->engine }, { "--isa", o->isa }, { "-d", r->list.d } };
+    } pass[] = { { "--engine", o->engine }, { "--isa", o->isa }, { "--bf16", o->bf16 },
+                 { "-d", r->list.d } };
     G4_TRY(pair(e, "bench", "--repeat", err));
     G4_TRY(pair(e, "1", "-o", err));
     G4_TRY(pair(e, "json", "--kv", err));

@@ -2,6 +2,7 @@
 #include "harness/bench_kernels.h"
 
 #include "harness/peak.h"
+#include "kernels_opt/pair.h"
 #include "kernels_opt/panel.h"
 #include "ref/base/rng.h"
 #include "ref/dtype/dtype.h"
@@ -37,13 +38,14 @@ double bench_share(const bench *b, const bench_row *row)
 
 static int is_linear(const bench_row *r)
 {
-    return r->kind == BENCH_LINEAR || r->kind == BENCH_PANEL;
+    return r->kind == BENCH_LINEAR || r->kind == BENCH_PANEL || r->kind == BENCH_PAIR;
 }
 
 static double peak_now(const bench *b, const bench_row *r)
 {
-    return r->kind == BENCH_PANEL ? g4_peak_int8(b->par, r->isa, PEAK_SECONDS)
-                                  : g4_peak_fma(b->par, PEAK_SECONDS);
+    return r->kind == BENCH_PANEL  ? g4_peak_int8(b->par, r->isa, PEAK_SECONDS)
+           : r->kind == BENCH_PAIR ? g4_peak_bf16(b->par, r->isa, PEAK_SECONDS)
+                                   : g4_peak_fma(b->par, PEAK_SECONDS);
 }
 
 /* ---- running one row once ---- */
@@ -58,7 +60,9 @@ typedef struct call {
 static void run_linear(void *ctx, int64_t begin, int64_t end, int worker)
 {
     call *c = ctx;
-    c->row->ops.linear[c->dtype](&c->linear, begin, end, c->b->scratch[worker]);
+    float *scratch = c->b->scratch[worker];
+    if (c->row->kind == BENCH_PAIR) c->row->ops.linear_pair(&c->linear, begin, end, scratch);
+    else c->row->ops.linear[c->dtype](&c->linear, begin, end, scratch);
 }
 
 static void run_panel(void *ctx, int64_t begin, int64_t end, int worker)
@@ -131,6 +135,10 @@ static void run_rows(void *ctx, int64_t begin, int64_t end, int worker)
             g4_round_args round = { b->xq, b->x, r->cols, r->tokens, r->cols, G4_Q4_K };
             r->ops.round_x(&round, i, i + 1);
         }
+        if (strcmp(r->op, "round_pair") == 0) {
+            g4_round_args round = { b->xq, b->x, r->cols, r->tokens, r->cols, G4_BF16 };
+            r->ops.round_pair(&round, i, i + 1);
+        }
         if (strcmp(r->op, "span_merge") == 0) merge(r, b, i, b->scratch[worker]);
         if (strcmp(r->op, "rmsnorm") == 0) r->ops.rmsnorm(y, x, w, r->cols, 1e-6);
         if (strcmp(r->op, "layernorm") == 0) r->ops.layernorm(y, x, w, w, r->cols, 1e-5);
@@ -156,9 +164,9 @@ static void set_linear(bench *b, const bench_row *r, call *c, g4_mat *w)
     if (r->kind == BENCH_PANEL) w->panels = w->data;
     b->weight_at += step;
     c->linear = (g4_linear_args){ b->y, r->rows, b->x, r->cols, r->tokens, w, b->xq };
-    if (r->kind != BENCH_PANEL) return;
     g4_round_args round = { b->xq, b->x, r->cols, r->tokens, r->cols, c->dtype };
-    r->ops.round_x(&round, 0, r->ops.round_pieces(r->tokens));
+    if (r->kind == BENCH_PANEL) r->ops.round_x(&round, 0, r->ops.round_pieces(r->tokens));
+    if (r->kind == BENCH_PAIR) r->ops.round_pair(&round, 0, r->tokens);
 }
 
 static double run_row(bench *b, const bench_row *r)
@@ -251,7 +259,8 @@ static void add_attention(bench *b, const g4_kernel *k, const g4_config *c)
 static void add_kernel(bench *b, const g4_kernel *k, const g4_config *c)
 {
     if (strncmp(k->op, "linear", 6) == 0) {
-        add_linear(b, k, strcmp(k->op, "linear") == 0 ? BENCH_LINEAR : BENCH_PANEL, c);
+        add_linear(b, k, strcmp(k->op, "linear") == 0        ? BENCH_LINEAR
+                         : strcmp(k->op, "linear_pair") == 0 ? BENCH_PAIR : BENCH_PANEL, c);
         return;
     }
     if (strncmp(k->op, "attend", 6) == 0) {
@@ -292,7 +301,9 @@ static g4_status make_operands(bench *b, const g4_config *c, g4_arena *arena, g4
     b->x = g4_arena_alloc(arena, (size_t)widest * BENCH_PREFILL, sizeof *b->x);
     b->y = g4_arena_alloc(arena, (size_t)widest * BENCH_PREFILL, sizeof *b->y);
     b->scratch = g4_arena_alloc(arena, (size_t)threads, sizeof *b->scratch);
-    b->xq = g4_arena_alloc(arena, (size_t)g4_xq_bytes(BENCH_PREFILL, widest), 1);
+    int64_t rounded[] = { g4_xq_bytes(BENCH_PREFILL, widest),
+                          g4_pair_bytes(BENCH_PREFILL, widest) };
+    b->xq = g4_arena_alloc(arena, (size_t)rounded[rounded[0] < rounded[1]], 1);
     if (!b->weights || !b->x || !b->y || !b->scratch || !b->xq) return g4_nomem(err, "bench");
     for (int t = 0; t < threads; t++) {
         b->scratch[t] = g4_arena_alloc(arena, (size_t)most, sizeof *b->scratch[t]);
@@ -371,8 +382,8 @@ static void sum_prefill(bench *b, const g4_config *c)
     for (int i = 0; i + MATRICES <= b->rows; i++) {
         const bench_row *r = &b->row[i];
         double sum[3], rate[BENCH_ROUNDS], share[BENCH_ROUNDS];
-        int complete = r->kind == BENCH_LINEAR && strcmp(r->dtype, "bf16") == 0 &&
-                       r->tokens == BENCH_PREFILL;
+        int complete = is_linear(r) && strcmp(r->dtype, "bf16") == 0 &&
+                       r->tokens == BENCH_PREFILL && r->isa != G4_ISA_c;
         for (int k = 0; k < b->rounds && complete; k++) {
             complete = sum_layers(r, layers, k, sum);
             rate[k] = sum[0] / sum[1];
@@ -380,7 +391,7 @@ static void sum_prefill(bench *b, const g4_config *c)
         }
         if (!complete) continue;
         b->prefill[b->prefills++] =
-            (bench_prefill){ r->dtype, r->isa_name, g4_median(rate, b->rounds),
+            (bench_prefill){ r->op, r->dtype, r->isa_name, g4_median(rate, b->rounds),
                              g4_median(share, b->rounds) };
         i += MATRICES - 1;
     }

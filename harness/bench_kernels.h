@@ -13,7 +13,7 @@
 enum { BENCH_ROUNDS = 5, BENCH_ROUNDS_LEAST = 3, BENCH_PREFILL = 512, BENCH_LABEL = 64 };
 
 typedef enum bench_kind {
-    BENCH_LINEAR, BENCH_PANEL, BENCH_ATTEND, BENCH_SPAN, BENCH_ROW,
+    BENCH_LINEAR, BENCH_PANEL, BENCH_PAIR, BENCH_ATTEND, BENCH_SPAN, BENCH_ROW,
 } bench_kind;
 
 /* One line of the table: a kernel at one size. */
@@ -32,7 +32,7 @@ typedef struct bench_row {
 
 /* All linear layers of the whole model over BENCH_PREFILL tokens, for one kernel. */
 typedef struct bench_prefill {
-    const char *dtype, *isa;
+    const char *op, *dtype, *isa;
     double flops_per_second, share;   /* of its peak */
 } bench_prefill;
 
@@ -55,7 +55,8 @@ g4_status bench_kernels(bench *b, const g4_config *c, g4_par *par, unsigned isas
                         g4_err *err);
 
 /* Medians over the rounds: of the seconds, and of each round's share of the peak beside it:
- * float32 fused multiply-adds; of panels, the ISA's 8-bit ones. */
+ * float32 fused multiply-adds; of panels, the ISA's 8-bit ones; of BF16 pairs, its dot
+ * products of those. */
 double bench_seconds(const bench *b, const bench_row *row);
 double bench_share(const bench *b, const bench_row *row);
 

@@ -93,6 +93,9 @@ void bench_model_costs(bench_model *b, const g4_model *m, const g4_engine_plan *
 {
     b->weight_bytes = g4_store_bytes(m->store);
     b->parameters = 0;
+    g4_dtype type = m->layers[0].gate_proj.dtype;
+    b->numbers = type == G4_BF16 ? BENCH_BF16
+                 : type == G4_F32 || type == G4_F16 ? BENCH_F32 : BENCH_INT8;
     for (size_t i = 0; i < g4_store_count(m->store); i++) {
         const g4_tensor *t = g4_store_at(m->store, i);
         uint64_t n = 1;
@@ -110,7 +113,7 @@ void bench_model_costs(bench_model *b, const g4_model *m, const g4_engine_plan *
 double bench_test_bound(const bench_test *t, const bench_limit *limit)
 {
     double reading = limit->read / t->bytes * (double)(t->decode ? 1 : t->n);
-    double computing = limit->int8 / t->ops;
+    double computing = limit->peak / t->ops;
     return t->decode || reading < computing ? reading : computing;
 }
 
@@ -122,14 +125,17 @@ char *bench_test_name(char name[BENCH_NAME], const bench_test *t)
     return name;
 }
 
-g4_status bench_limit_measure(bench_limit *limit, g4_par *par, g4_err *err)
+g4_status bench_limit_measure(bench_limit *limit, bench_numbers numbers, g4_par *par,
+                              g4_err *err)
 {
     const size_t size = (size_t)READ_MIB << 20;
     unsigned char *space = malloc(size);
     if (!space) return g4_nomem(err, "bench");
     memset(space, 1, size);   /* pages of their own, not the zero page */
     limit->read = g4_peak_read(par, space, size, LIMIT_SECONDS);
-    limit->int8 = g4_peak_int8(par, g4_cpu_isas(), LIMIT_SECONDS);
+    limit->peak = numbers == BENCH_INT8   ? g4_peak_int8(par, g4_cpu_isas(), LIMIT_SECONDS)
+                  : numbers == BENCH_BF16 ? g4_peak_bf16(par, g4_cpu_isas(), LIMIT_SECONDS)
+                                          : g4_peak_fma(par, LIMIT_SECONDS);
     free(space);
     return G4_OK;
 }
@@ -175,7 +181,7 @@ static double run_once(bench_run *r, const bench_test *t)
 /* Each run against the limits right before and right behind it. */
 static g4_status measure(const bench_model *b, bench_run *r, bench_test *t, g4_err *err)
 {
-    double read[BENCH_RUNS_MOST], int8[BENCH_RUNS_MOST], share[BENCH_RUNS_MOST];
+    double read[BENCH_RUNS_MOST], peak[BENCH_RUNS_MOST], share[BENCH_RUNS_MOST];
     bench_limit first = { 0, 0 }, then = { 0, 0 };
     for (int k = 0; k < b->runs; k++, first = then) {
         /* A filled cache serves again: a rewind costs nothing, a prefill minutes. */
@@ -185,16 +191,16 @@ static g4_status measure(const bench_model *b, bench_run *r, bench_test *t, g4_e
             prefill(r, 1);
             g4_session_rewind(r->session, t->depth);
         }
-        if (k == 0) G4_TRY(bench_limit_measure(&first, r->rt->par, err));
+        if (k == 0) G4_TRY(bench_limit_measure(&first, b->numbers, r->rt->par, err));
         t->seconds[k] = run_once(r, t);
-        G4_TRY(bench_limit_measure(&then, r->rt->par, err));
-        bench_limit mean = { (first.read + then.read) / 2, (first.int8 + then.int8) / 2 };
+        G4_TRY(bench_limit_measure(&then, b->numbers, r->rt->par, err));
+        bench_limit mean = { (first.read + then.read) / 2, (first.peak + then.peak) / 2 };
         double bound = bench_test_bound(t, &mean);
         read[k] = mean.read;
-        int8[k] = mean.int8;
+        peak[k] = mean.peak;
         share[k] = bound > 0 ? (double)t->n / t->seconds[k] / bound : 0;
     }
-    t->limit = (bench_limit){ g4_median(read, b->runs), g4_median(int8, b->runs) };
+    t->limit = (bench_limit){ g4_median(read, b->runs), g4_median(peak, b->runs) };
     t->share = g4_median(share, b->runs);
     return G4_OK;
 }

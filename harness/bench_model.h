@@ -10,10 +10,14 @@
 
 enum { BENCH_TESTS = 64, BENCH_RUNS = 3, BENCH_RUNS_MOST = 99, BENCH_NAME = 64 };
 
+/* The numbers that a model's weights are multiplied in, at best: quantized ones in 8 bits, BF16
+ * in pairs, others in float32. */
+typedef enum bench_numbers { BENCH_INT8, BENCH_BF16, BENCH_F32 } bench_numbers;
+
 /* What the machine can do, measured beside a run: bytes a second of memory read forward, and
- * 8-bit operations a second, a multiply-add counting two. */
+ * operations a second in such numbers, a multiply-add counting two. */
 typedef struct bench_limit {
-    double read, int8;
+    double read, peak;
 } bench_limit;
 
 typedef struct bench_test {
@@ -28,6 +32,7 @@ typedef struct bench_test {
 typedef struct bench_model {
     bench_test test[BENCH_TESTS];
     int tests, runs;
+    bench_numbers numbers;
     const char *p, *n, *d;         /* the lists they come from */
     uint64_t weight_bytes, parameters;
 } bench_model;
@@ -39,7 +44,8 @@ void bench_model_costs(bench_model *b, const g4_model *m, const g4_engine_plan *
 char *bench_test_name(char name[BENCH_NAME], const bench_test *t);
 /* Tokens a second of a test that does nothing but what it must. */
 double bench_test_bound(const bench_test *t, const bench_limit *limit);
-g4_status bench_limit_measure(bench_limit *limit, g4_par *par, g4_err *err);
+g4_status bench_limit_measure(bench_limit *limit, bench_numbers numbers, g4_par *par,
+                              g4_err *err);
 
 /* Measures each test --repeat times (default BENCH_RUNS). */
 g4_status bench_model_run(bench_model *b, const g4_runtime *rt, const g4_options *o, g4_err *err);

@@ -109,11 +109,11 @@ static g4_status measure_limit(bench_race *r, g4_err *err)
     bench_limit limit = { 0, 0 };
     g4_par *par;
     G4_TRY(g4_par_open(&par, r->threads, err));
-    g4_status s = bench_limit_measure(&limit, par, err);
+    g4_status s = bench_limit_measure(&limit, r->list.numbers, par, err);
     g4_par_close(par);
     G4_TRY(s);
     r->read[r->limits] = limit.read;
-    r->int8[r->limits++] = limit.int8;
+    r->peak[r->limits++] = limit.peak;
     return G4_OK;
 }
 
@@ -141,11 +141,11 @@ static g4_status run_engine(bench_race *r, bench_engine *e, int round, const sig
                             g4_err *err)
 {
     if (r->limits == 0) G4_TRY(measure_limit(r, err));
-    bench_limit first = { r->read[r->limits - 1], r->int8[r->limits - 1] };
+    bench_limit first = { r->read[r->limits - 1], r->peak[r->limits - 1] };
     G4_TRY(run_child(r, e, round, before, err));
     G4_TRY(measure_limit(r, err));
     bench_limit mean = { (first.read + r->read[r->limits - 1]) / 2,
-                         (first.int8 + r->int8[r->limits - 1]) / 2 };
+                         (first.peak + r->peak[r->limits - 1]) / 2 };
     for (int i = 0; i < r->list.tests; i++) {
         bench_sample *s = &e->sample[i * r->rounds + round];
         double bound = bench_test_bound(&r->list.test[i], &mean);
@@ -220,8 +220,8 @@ static g4_status prepare(bench_race *r, g4_err *err)
         memset(e->sample, 0, runs * tests * sizeof *e->sample);
     }
     r->read = g4_arena_alloc(&r->arena, 1 + runs * (size_t)r->engines, sizeof *r->read);
-    r->int8 = g4_arena_alloc(&r->arena, 1 + runs * (size_t)r->engines, sizeof *r->int8);
-    return r->read && r->int8 ? G4_OK : g4_nomem(err, "bench");
+    r->peak = g4_arena_alloc(&r->arena, 1 + runs * (size_t)r->engines, sizeof *r->peak);
+    return r->read && r->peak ? G4_OK : g4_nomem(err, "bench");
 }
 
 g4_status bench_peers(const g4_options *o, g4_err *err)

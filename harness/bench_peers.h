@@ -32,7 +32,7 @@ typedef struct bench_race {
     bench_engine engine[BENCH_ENGINES];
     int engines, rounds, threads;
     const char *kv;
-    double *read, *int8;      /* [limits] all that were measured */
+    double *read, *peak;      /* [limits] all that were measured */
     int limits;
 } bench_race;
 

@@ -38,7 +38,7 @@ static summary summarize(const bench_race *r, const bench_engine *e, int test)
     }
     s.share = g4_median(share, r->rounds);
     s.others = g4_median(others, r->rounds);
-    bench_limit limit = { r->read[r->limits / 2], r->int8[r->limits / 2] };
+    bench_limit limit = { r->read[r->limits / 2], r->peak[r->limits / 2] };
     s.bound = bench_test_bound(&r->list.test[test], &limit);
     for (int i = 0; i < r->engines; i++) {
         const bench_engine *peer = &r->engine[i];
@@ -94,7 +94,7 @@ void bench_report_print(bench_race *r)
 {
     const char *format = r->o->format ? r->o->format : "md";
     int md = strcmp(format, "md") == 0, first = 1;
-    double read = g4_median(r->read, r->limits), int8 = g4_median(r->int8, r->limits);
+    double read = g4_median(r->read, r->limits), peak = g4_median(r->peak, r->limits);
     if (strcmp(format, "csv") == 0)
         printf("model,engine,kv,threads,test,median_ts,low_ts,high_ts,bound_ts,share,to_best_peer,"
                "others,resident_gb\n");
@@ -110,9 +110,9 @@ void bench_report_print(bench_race *r)
     }
     if (strcmp(format, "json") == 0) printf("\n]\n");
     if (md) {
-        printf("\nmedians of %d rounds in turns; reading memory %.1f GB/s (%.1f to %.1f), int8 "
-               "%.0f Gop/s\n", r->rounds, read * 1e-9, r->read[0] * 1e-9,
-               r->read[r->limits - 1] * 1e-9, int8 * 1e-9);
+        printf("\nmedians of %d rounds in turns; reading memory %.1f GB/s (%.1f to %.1f), "
+               "computing %.0f Gop/s\n", r->rounds, read * 1e-9, r->read[0] * 1e-9,
+               r->read[r->limits - 1] * 1e-9, peak * 1e-9);
         for (int i = 0; i < r->engines; i++)
             if (!r->engine[i].failed && !r->engine[i].self) {
                 char name[256];
@@ -162,7 +162,7 @@ static g4_status write_rows(const bench_race *r, g4_out *f, g4_err *err)
                 { "share", "", s.share }, { "to_best_peer", "", s.ratio },
                 { "others", "", s.others }, { "resident", "GB", (double)e->resident * 1e-9 },
                 { "read", "GB/s", r->read[r->limits / 2] * 1e-9 },
-                { "int8_peak", "Gop/s", r->int8[r->limits / 2] * 1e-9 },
+                { "peak", "Gop/s", r->peak[r->limits / 2] * 1e-9 },
             };
             const char *own = r->o->engine ? r->o->engine : "opt";
             for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
@@ -182,7 +182,7 @@ g4_status bench_report_write(bench_race *r, const char *path, g4_err *err)
 {
     g4_out f = G4_OUT_NONE;
     g4_median(r->read, r->limits);   /* sorted from here on */
-    g4_median(r->int8, r->limits);
+    g4_median(r->peak, r->limits);
     g4_status s = g4_out_open(&f, path, err);
     if (s == G4_OK) s = write_rows(r, &f, err);
     if (s == G4_OK) s = g4_out_commit(&f, err);

@@ -49,20 +49,21 @@ static void print_summary(const char *format, const bench *b)
     const char *machine = csv ? "machine,fma_peak_f32,,,%.1f,,1\nmachine,read,,,,%.2f,\n"
                           : json ? "  \"fma_peak_gflops\": %.1f,\n  \"read_gbytes_s\": %.2f,\n"
                                  : "\nfloat32 FMA peak: %.1f GFLOP/s; reading memory: %.2f GB/s\n";
-    const char *form = csv ? "prefill,linear %s %s all layers,%d,,%.1f,,%.4f\n"
-                       : json ? "%s    {\"weights\": \"%s\", \"isa\": \"%s\", \"tokens\": %d, "
-                                "\"gflops\": %.1f, \"share_of_peak\": %.4f}"
-                              : "prefill, linear layers of the whole model, %s weights, %s: %d "
+    const char *form = csv ? "prefill,%s %s %s all layers,%d,,%.1f,,%.4f\n"
+                       : json ? "%s    {\"op\": \"%s\", \"weights\": \"%s\", \"isa\": \"%s\", "
+                                "\"tokens\": %d, \"gflops\": %.1f, \"share_of_peak\": %.4f}"
+                              : "prefill, all layers' %s, %s weights, %s: %d "
                                 "tokens at %.1f GFLOP/s = %.3f of the peak\n";
     printf(machine, b->peak * 1e-9, b->read * 1e-9);
     if (json) printf("  \"prefill\": [");
     for (int i = 0; i < b->prefills; i++) {
         const bench_prefill *p = &b->prefill[i];
         if (json)
-            printf(form, i ? ",\n" : "\n", p->dtype, p->isa, BENCH_PREFILL,
+            printf(form, i ? ",\n" : "\n", p->op, p->dtype, p->isa, BENCH_PREFILL,
                    p->flops_per_second * 1e-9, p->share);
         else
-            printf(form, p->dtype, p->isa, BENCH_PREFILL, p->flops_per_second * 1e-9, p->share);
+            printf(form, p->op, p->dtype, p->isa, BENCH_PREFILL, p->flops_per_second * 1e-9,
+                   p->share);
     }
     if (json) printf("\n  ]\n}\n");
 }
@@ -115,11 +116,11 @@ static void print_test(const g4_options *o, const g4_runtime *rt, const bench_mo
         : strcmp(format, "json") == 0
             ? "\"engine\": \"%s\", \"kv\": \"%s\", \"threads\": %d, \"test\": \"%s\", "
               "\"avg_ts\": %.3f, \"stddev_ts\": %.3f, \"bound_ts\": %.3f, \"share\": %.3f, "
-              "\"read_gb_s\": %.2f, \"int8_gops\": %.1f}"
+              "\"read_gb_s\": %.2f, \"peak_gops\": %.1f}"
             : "%s | %s | %d | %s | %.2f +- %.2f | %.2f | %.2f | %.1f | %.0f |\n";
     printf(form, rt->plan.stream ? "opt" : "ref", g4_dtype_get(rt->plan.kv)->name,
            g4_par_threads(rt->par), bench_test_name(test, t), mean, spread, bound,
-           t->share, t->limit.read * 1e-9, t->limit.int8 * 1e-9);
+           t->share, t->limit.read * 1e-9, t->limit.peak * 1e-9);
     if (strcmp(format, "json") == 0) printf(i + 1 == b->tests ? "\n" : ",\n");
 }
 
@@ -128,12 +129,12 @@ static void print_tests(const g4_options *o, const g4_runtime *rt, const bench_m
     const char *format = o->format ? o->format : "md";
     if (strcmp(format, "csv") == 0)
         printf("model,size_gib,params_b,engine,kv,threads,test,t_s,spread,bound_t_s,share,"
-               "read_gb_s,int8_gops\n");
+               "read_gb_s,peak_gops\n");
     else if (strcmp(format, "json") == 0)
         printf("[\n");
     else
         printf("| model | size | params | engine | kv | threads | test | t/s | bound t/s | share | "
-               "read GB/s | int8 Gop/s |\n"
+               "read GB/s | peak Gop/s |\n"
                "|---|---:|---:|---|---|---:|---|---:|---:|---:|---:|---:|\n");
     for (int i = 0; i < b->tests; i++) print_test(o, rt, b, i);
     if (strcmp(format, "json") == 0) printf("]\n");

@@ -220,6 +220,37 @@ double g4_peak_int8(g4_par *par, unsigned isas, double seconds)
     return run.loop ? run_for(par, &run, lanes, seconds) : 0;
 }
 
+/* ---- BF16 ---- */
+
+#if defined(__x86_64__)
+
+__attribute__((target("avx512f,avx512bf16"))) static float
+loop_bf16(int64_t rounds, volatile const float *f)
+{
+    __m512bh a = (__m512bh)_mm512_set1_ps(f[0]), b = (__m512bh)_mm512_set1_ps(f[1]);
+    __m512 acc[ACCS];
+G4_UNROLL
+    for (int i = 0; i < ACCS; i++) acc[i] = _mm512_set1_ps((float)i);
+    for (int64_t n = 0; n < rounds; n++)
+G4_UNROLL
+        for (int i = 0; i < ACCS; i++) acc[i] = _mm512_dpbf16_ps(acc[i], a, b);
+G4_UNROLL
+    for (int i = 1; i < ACCS; i++) acc[0] = _mm512_add_ps(acc[0], acc[i]);
+    return _mm512_cvtss_f32(acc[0]);
+}
+
+#endif
+
+double g4_peak_bf16(g4_par *par, unsigned isas, double seconds)
+{
+#if defined(__x86_64__)
+    peak_run run = { .loop = loop_bf16, .factor = { 0.5f, 0.001f } };
+    if (isas & G4_ISA_avx512bf16) return run_for(par, &run, 32, seconds);
+#endif
+    (void)isas;
+    return g4_peak_fma(par, seconds);
+}
+
 typedef struct read_run {
     const unsigned char *data;
     uint64_t sink;

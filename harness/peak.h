@@ -23,6 +23,10 @@ double g4_peak_fma(g4_par *par, double seconds);
  * mask (this CPU has them all); AVX2 only adds up pairs, in 16 bits.  0: none has that. */
 double g4_peak_int8(g4_par *par, unsigned isas, double seconds);
 
+/* The same of BF16 pairs added up in float32; where the mask's ISAs have no such operation, or
+ * this CPU none at all, g4_peak_fma. */
+double g4_peak_bf16(g4_par *par, unsigned isas, double seconds);
+
 /* Bytes/s over a buffer, which should be far larger than the caches. */
 double g4_peak_read(g4_par *par, const void *data, size_t size, double seconds);
 

@@ -287,10 +287,15 @@ Suite *check_bench(void)
     tcase_set_timeout(t, 120);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, both_kinds);
-    tcase_add_test(t, arguments_given);
     tcase_add_test(t, bad_among_good);
     tcase_add_test(t, nobody_left);
     tcase_add_test(t, interrupt_ends_the_peer);
+    suite_add_tcase(s, t);
+    t = tcase_create("bench_slow");
+    tcase_set_tags(t, "slow");
+    tcase_set_timeout(t, 120);
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, arguments_given);
     suite_add_tcase(s, t);
     return s;
 }
