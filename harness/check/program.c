@@ -60,7 +60,7 @@ void program_capture(program_result *r, int out, int err)
     char *to[2] = { r->out, r->err };
     size_t fill[2] = { 0, 0 };
     while (p[0].fd >= 0 || p[1].fd >= 0) {
-        ck_assert_int_gt(poll(p, 2, 30000), 0);
+        ck_assert_int_gt(poll(p, 2, 100000), 0);
         for (int i = 0; i < 2; i++) {
             if (p[i].fd < 0 || !p[i].revents) continue;
             ssize_t n = read(p[i].fd, to[i] + fill[i], PROGRAM_CAPTURE - 1 - fill[i]);
