@@ -224,6 +224,76 @@ START_TEST(forced_acceptance)
 }
 END_TEST
 
+/* ---- teacher-forced ---- */
+
+#define OK(expr) ck_assert_msg((expr) == G4_OK, "%s", err.msg)
+
+/* Every round of a generated text is found again in that text, teacher-forced: the same
+ * drafts, as many of them accepted, the same probabilities bit for bit, though its rows went
+ * through other calls; in text, in chunks, past the window. */
+START_TEST(teacher_forced_finds_the_rounds)
+{
+    static const struct { const char *engine; int64_t chunk; } rows[] = {
+        { "opt", 0 }, { "opt", 7 }, { "ref", 0 },
+    };
+    char data[TEMPDIR_MAX], out[TEMPDIR_MAX], *text = malloc(1 << 16);
+    g4_mtp_study made, taught;
+    g4_err err = { G4_OK, "" };
+    g4_options o = { .model = MINIATURE, .data = data, .out = out, .max_draft = 4,
+                     .max_tokens = 90, .temperature = -1, .top_k = -1, .top_p = -1, .threads = 1,
+                     .ignore_eos = 1, .audio_limit = -1, .engine = rows[_i].engine,
+                     .chunk = rows[_i].chunk };
+    tempdir_path(data, dir, "p.jsonl");
+    tempdir_path(out, dir, "out");
+    OK(g4_mtp_open(&made, &o, &err));
+    OK(g4_mtp_run(&made, &err));
+    size_t n = 0;
+    for (size_t i = 0; i < made.count; i++) {   /* prompt and text as ids */
+        g4_arena arena = { NULL };
+        g4_prompt p;
+        OK(g4_mtp_prompt_build(&made, &made.prompts[i], &p, &arena, &err));
+        n += (size_t)sprintf(text + n, "{\"ids\":[");
+        for (int64_t k = 0; k < p.n; k++) n += (size_t)sprintf(text + n, "%d,", p.ids[k]);
+        for (int64_t k = 0; k < made.texts[i].tokens; k++)
+            n += (size_t)sprintf(text + n, "%s%d", k ? "," : "",
+                                 made.ids[made.texts[i].first_id + (size_t)k]);
+        n += (size_t)sprintf(text + n, "]}\n");
+        g4_arena_free(&arena);
+    }
+    tempdir_write(dir, "texts.jsonl", text, n);
+    tempdir_path(data, dir, "texts.jsonl");
+    o.max_tokens = -1;
+    o.teacher_forced = 1;
+    OK(g4_mtp_open(&taught, &o, &err));
+    OK(g4_mtp_teacher(&taught, &err));
+    size_t found = 0, accepted = 0;
+    for (size_t i = 0, k = 0; i < made.round_count; i++) {
+        const g4_mtp_round *a = &made.rounds[i], *b;
+        while (taught.rounds[k].prompt != a->prompt || taught.rounds[k].cached != a->cached) k++;
+        b = &taught.rounds[k];
+        int32_t judged = a->matched < a->k ? a->matched + 1 : a->k;
+        if (a->k == o.max_draft) {   /* the last round of a text may be shorter */
+            ck_assert_int_eq(a->matched, b->matched);
+            ck_assert_int_eq(b->k, judged);
+        }
+        ck_assert_int_ge(b->matched, a->matched);
+        for (int32_t x = 0; x < judged; x++) {
+            const g4_mtp_place *p = &made.places[a->first + (size_t)x];
+            const g4_mtp_place *q = &taught.places[b->first + (size_t)x];
+            ck_assert(p->id == q->id && p->draft_p == q->draft_p && p->target_p == q->target_p &&
+                      p->tv == q->tv && p->entropy == q->entropy);
+        }
+        found++;
+        accepted += (size_t)a->matched;
+    }
+    ck_assert_uint_eq(found, made.round_count);
+    ck_assert_uint_gt(accepted, 0);
+    g4_mtp_close(&made);
+    g4_mtp_close(&taught);
+    free(text);
+}
+END_TEST
+
 Suite *check_mtp_study(void)
 {
     Suite *s = suite_create("mtp_study");
@@ -236,6 +306,7 @@ Suite *check_mtp_study(void)
     tcase_add_loop_test(t, refused, 0, (int)(sizeof bad / sizeof *bad));
     tcase_add_test(t, journals_are_kept);
     tcase_add_test(t, forced_acceptance);
+    tcase_add_loop_test(t, teacher_forced_finds_the_rounds, 0, 3);
     suite_add_tcase(s, t);
     return s;
 }

@@ -2,6 +2,7 @@
  * The acceptance study behind gemma4 mtp: prompts are answered with drafting, every round
  * is recorded, and all figures are derived from the rounds.
  *
+ *   open.c      options -> a study
  *   data.c      F.jsonl -> prompts            record.c   a round -> its numbers
  *   study.c     prompts -> texts, rounds      journal.c  texts kept as they come, read again
  *   output.c    rounds.h5                     summary.c  summary.csv, with intervals
@@ -65,6 +66,10 @@ typedef struct g4_mtp_study {
     g4_arena arena;
 } g4_mtp_study;
 
+/* As the options say; s is filled with zeros first, so that g4_mtp_close is right in any case. */
+g4_status g4_mtp_open(g4_mtp_study *s, const g4_options *o, g4_err *err);
+void g4_mtp_close(g4_mtp_study *s);
+
 /* --data; text is tokenised and media are read only when a prompt's turn comes. */
 g4_status g4_mtp_data(g4_mtp_study *s, g4_err *err);
 /* The prompt's tokens, pictures and sounds, in the arena. */
@@ -85,7 +90,8 @@ typedef struct g4_mtp_meter {
     int64_t vocab;
 } g4_mtp_meter;
 g4_status g4_mtp_meter_open(g4_mtp_meter *m, const g4_mtp_study *s, g4_arena *arena, g4_err *err);
-void g4_mtp_measure(g4_mtp_meter *m, const g4_round *r, int64_t i, g4_mtp_place *place);
+/* Of one drafted token, by the logits [V] of both. */
+g4_mtp_place g4_mtp_measure(g4_mtp_meter *m, const float *target, const float *draft, int32_t id);
 
 /* All prompts that have no text yet. */
 g4_status g4_mtp_run(g4_mtp_study *s, g4_err *err);

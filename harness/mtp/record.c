@@ -60,9 +60,8 @@ static void softmax(g4_dist *d, const float *logits, int64_t n)
     for (int64_t i = 0; i < n; i++) d->dense[i] /= sum;
 }
 
-void g4_mtp_measure(g4_mtp_meter *m, const g4_round *r, int64_t i, g4_mtp_place *place)
+g4_mtp_place g4_mtp_measure(g4_mtp_meter *m, const float *target, const float *draft, int32_t id)
 {
-    const float *target = r->logits + i * m->vocab, *draft = r->draft_logits + i * m->vocab;
     if (m->softmax) softmax(&m->p, target, m->vocab);
     else g4_dist_fill(&m->p, &m->target, target, m->vocab);
     if (m->softmax) softmax(&m->q, draft, m->vocab);
@@ -73,7 +72,6 @@ void g4_mtp_measure(g4_mtp_meter *m, const g4_round *r, int64_t i, g4_mtp_place 
         tv += fabs(p[k] - q[k]);
         if (p[k] > 0.0) entropy -= p[k] * log(p[k]);
     }
-    int32_t id = r->drafted[i];
-    *place = (g4_mtp_place){ .id = id, .draft_p = q[id], .target_p = p[id], .tv = 0.5 * tv,
-                             .entropy = entropy > 0.0 ? entropy : 0.0 };
+    return (g4_mtp_place){ .id = id, .draft_p = q[id], .target_p = p[id], .tv = 0.5 * tv,
+                           .entropy = entropy > 0.0 ? entropy : 0.0 };
 }

@@ -47,9 +47,10 @@ static void on_round(void *ctx, const g4_round *r)
     to->next = r->chosen[r->matched];
     to->draft_s = r->draft_s;
     to->verify_s = r->verify_s;
-    for (int64_t i = 0; i < r->k && !t->failed; i++) {
+    for (int64_t i = 0, V = t->meter.vocab; i < r->k && !t->failed; i++) {
         g4_mtp_place *place = g4_mtp_add_place(t->s);
-        if (place) g4_mtp_measure(&t->meter, r, i, place);
+        if (place) *place = g4_mtp_measure(&t->meter, r->logits + i * V, r->draft_logits + i * V,
+                                           r->drafted[i]);
         else t->failed = 1;
     }
     t->spent += g4_seconds() - start;

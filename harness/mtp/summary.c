@@ -265,8 +265,8 @@ static g4_status put_all(const g4_mtp_study *s, g4_out *out, g4_err *err)
     if (st == G4_OK)
         st = g4_out_printf(out, err, "group,case,what,position,prompts,n,value,low,high\n");
     if (st == G4_OK) st = put_groups(&t, err);
-    if (st == G4_OK) st = put_engines(s, out, err);
-    if (st == G4_OK) st = put_speed(s, out, err);
+    if (st == G4_OK && !s->o->teacher_forced) st = put_engines(s, out, err);
+    if (st == G4_OK && !s->o->teacher_forced) st = put_speed(s, out, err);
     g4_arena_free(&arena);
     return st;
 }

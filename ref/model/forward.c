@@ -46,7 +46,7 @@ static void enter(g4_engine *e, const g4_batch *b)
 }
 
 /* Logits of n rows x [n][D] into out [n][V]. */
-static void head(g4_engine *e, float *out, const float *x, int64_t n)
+void g4_head_forward(g4_engine *e, float *out, const float *x, int64_t n)
 {
     const g4_config *c = &e->model->config;
     g4_linear(e, out, x, n, &e->model->embed_tokens);
@@ -80,7 +80,7 @@ static void observe_logits(g4_engine *e, const g4_batch *b)
     for (int64_t t = 0, n; t < b->rows; t += n) {
         n = b->rows - t < e->plan.logit_rows ? b->rows - t : e->plan.logit_rows;
         if (!observe_tile(b, t, n, V, NULL)) continue;
-        head(e, e->logits, e->h + t * D, n);
+        g4_head_forward(e, e->logits, e->h + t * D, n);
         observe_tile(b, t, n, V, e->logits);
     }
 }
@@ -114,7 +114,7 @@ static void wanted_logits(g4_engine *e, const g4_batch *b)
     }
     for (int64_t r = 0; r < rows; r += e->plan.logit_rows) {
         int64_t n = rows - r < e->plan.logit_rows ? rows - r : e->plan.logit_rows;
-        head(e, e->logits, e->o + r * D, n);
+        g4_head_forward(e, e->logits, e->o + r * D, n);
         for (int64_t k = 0; k < n; k++)
             memcpy(logits_of(b, r + k, V), e->logits + k * V, (size_t)V * sizeof(float));
     }
@@ -130,8 +130,9 @@ static void leave(g4_engine *e, const g4_batch *b)
     wanted_logits(e, b);
 }
 
-void g4_forward(g4_engine *e, const g4_item *items, int count)
+void g4_forward_part(g4_engine *e, const g4_item *items, int count, const g4_part *part)
 {
+    const g4_config *c = &e->model->config;
     g4_batch b = { .items = items, .count = count };
     for (int i = 0; i < count; i++) {
         assert(items[i].logit_rows <= items[i].n);
@@ -139,15 +140,24 @@ void g4_forward(g4_engine *e, const g4_item *items, int count)
         b.rows += items[i].n;
     }
     assert(b.rows <= e->plan.rows);
+    size_t bytes = (size_t)(b.rows * c->hidden_size) * sizeof(float);
     enter(e, &b);
-    for (int64_t l = 0; l < e->model->config.num_hidden_layers; l++) {
+    if (part->first > 0) memcpy(e->x, part->x, bytes);
+    for (int64_t l = part->first; l < part->last; l++) {
         g4_model_prefetch(e->model, l + 1);
         g4_layer_forward(e, &b, l);
     }
-    leave(e, &b);
+    if (part->last == c->num_hidden_layers) leave(e, &b);
+    else memcpy(part->x, e->x, bytes);
     for (int i = 0; i < count; i++) {
         g4_session *s = items[i].session;
         s->n += items[i].n;
         s->next_position = items[i].positions[items[i].n - 1] + 1;
     }
+}
+
+void g4_forward(g4_engine *e, const g4_item *items, int count)
+{
+    const g4_part all = { .last = e->model->config.num_hidden_layers };
+    g4_forward_part(e, items, count, &all);
 }

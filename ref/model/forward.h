@@ -31,4 +31,17 @@ typedef struct g4_item {
  * all items are at most plan.rows, each session has room in its ctx. */
 void g4_forward(g4_engine *e, const g4_item *items, int count);
 
+/* The same cut at layers, so that weights are read once for more rows than one call takes:
+ * layers [first, last) of all rows, whose residual stream x [rows][D] comes from the part
+ * before (first 0: from the embeddings) and is left for the next one.  The last part ends
+ * with the final norm and what items want of it. */
+typedef struct g4_part {
+    int64_t first, last;
+    float *x;
+} g4_part;
+void g4_forward_part(g4_engine *e, const g4_item *items, int count, const g4_part *part);
+
+/* Logits [n][V] of rows x [n][D] behind the final norm. */
+void g4_head_forward(g4_engine *e, float *out, const float *x, int64_t n);
+
 #endif

@@ -23,9 +23,10 @@ typedef struct g4_drafter {
     const g4_model *backbone;
     int64_t shared_layer[2];        /* backbone layer whose cache each kind reads */
     const g4_tap *tap;              /* NULL: nobody watches */
-    float *inputs_embeds;           /* [2D] */
-    float *hidden;                  /* [D] */
-    float *logits;                  /* [V], after the head */
+    int64_t rows;                   /* rounds that a step goes on with, at most */
+    float *inputs_embeds;           /* [rows][2D] */
+    float *hidden;                  /* [rows][D] */
+    float *logits;                  /* [rows][V], after the head */
     g4_span seen[2];                /* tokens whose keys a step sees, by layer kind */
     float *centroid_logits;         /* [num_centroids]; NULL without centroid head */
     unsigned char *picked;          /* [num_centroids] */
@@ -35,6 +36,9 @@ typedef struct g4_drafter {
 /* model: the drafter's checkpoint, which g4_model_check_pair accepts. */
 g4_status g4_drafter_open(g4_drafter **drafter, const g4_model *model, const g4_engine *backbone,
                           g4_err *err);
+/* The same for g4_draft_rows with up to so many. */
+g4_status g4_drafter_open_rows(g4_drafter **drafter, const g4_model *model,
+                               const g4_engine *backbone, int64_t rows, g4_err *err);
 void g4_drafter_close(g4_drafter *d);
 
 /* A new round: hidden [D] of the last verified token; d->seen: the keys of all those. */
@@ -43,5 +47,11 @@ void g4_draft_begin(g4_drafter *d, const g4_session *s, const float *hidden);
 /* One step behind `last`, given the backbone's session (cache only read).  Leaves
  * d->logits and d->hidden.  step counts from 0, for the taps. */
 void g4_draft_step(g4_drafter *d, const g4_session *s, int32_t last, int64_t step);
+
+/* One step of n rounds that began at different tokens of one session's text: round i behind
+ * its first known[i] tokens, all of them text, not media; its last token is last[i].  d->hidden
+ * and d->logits hold a row for each; the first hidden rows are the caller's. */
+void g4_draft_rows(g4_drafter *d, const g4_session *s, const int64_t *known, const int32_t *last,
+                   int64_t n);
 
 #endif
