@@ -8,6 +8,7 @@
 #include "ref/base/map.h"
 #include "ref/dtype/dtype.h"
 #include "ref/file/document.h"
+#include "ref/file/imatrix.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,15 +21,32 @@ typedef struct source {
     const g4_tensor *t;
     g4_gguf_change change;
     const g4_dtype_info *from, *to;
-    int64_t cols, side, swapped;   /* of a patch; rows of what is swapped */
+    int64_t cols, side, swapped;   /* side of a patch; rows of what is swapped */
+    const g4_imatrix *imatrix;
+    float *weight;             /* [cols] of this tensor, or NULL */
+    size_t weighed, plain;     /* matrices packed with and without weights */
     float **row;               /* [threads], 2 x cols values each */
 } source;
 
 static void free_rows(source *s)
 {
+    free(s->weight);
+    s->weight = NULL;
     for (int i = 0; s->row && i < s->threads; i++) free(s->row[i]);
     free(s->row);
     s->row = NULL;
+}
+
+/* Means of squares; none where the tensor has no entry, or one of no tokens. */
+static g4_status find_weight(source *s, const g4_shape_tensor *t, const char *name, g4_err *err)
+{
+    const g4_importance *e = s->imatrix ? g4_imatrix_find(s->imatrix, name) : NULL;
+    if (t->role == G4_ROLE_LINEAR) *(e && e->count > 0 ? &s->weighed : &s->plain) += 1;
+    if (!e || !(e->count > 0)) return G4_OK;
+    s->weight = malloc((size_t)s->cols * sizeof *s->weight);
+    if (!s->weight) return g4_nomem(err, name);
+    for (int64_t i = 0; i < s->cols; i++) s->weight[i] = (float)((double)e->sum[i] / e->count);
+    return G4_OK;
 }
 
 static g4_status begin(void *ctx, const g4_shape_tensor *t, const g4_gguf_row_kind *kind,
@@ -47,6 +65,7 @@ static g4_status begin(void *ctx, const g4_shape_tensor *t, const g4_gguf_row_ki
     s->side = s->model->config.patch_size * s->model->config.pooling_kernel_size;
     s->swapped = t->shape[0];
     free_rows(s);
+    G4_TRY(find_weight(s, t, kind->name, err));
     s->row = calloc((size_t)s->threads, sizeof *s->row);
     for (int i = 0; s->row && i < s->threads; i++) {
         s->row[i] = malloc(2 * (size_t)s->cols * sizeof **s->row);
@@ -78,7 +97,7 @@ static void rows(void *ctx, int64_t row, int64_t count, uint8_t *dst, int worker
         const float *x = s->row[worker];
         s->from->unpack(s->row[worker], from, s->cols);
         if (s->change == G4_GGUF_PATCH) x = reorder(s, s->row[worker]);
-        s->to->pack(dst, x, NULL, s->cols);
+        s->to->pack(dst, x, s->weight, s->cols);
     }
 }
 
@@ -95,6 +114,7 @@ typedef struct job {
     g4_model *model;
     g4_par *par;
     g4_recipe *recipe;
+    g4_imatrix *imatrix;
     g4_gguf_result result[2];  /* of --out and --mmproj */
 } job;
 
@@ -105,6 +125,28 @@ static g4_status open_recipe(job *j, const g4_options *o, g4_err *err)
     for (int i = 0; i < o->tensor_type_count; i++)   /* before the file: its first match wins */
         G4_TRY(g4_recipe_add(j->recipe, "--tensor-type", o->tensor_types[i], err));
     return o->recipe ? g4_recipe_read(j->recipe, o->recipe, err) : G4_OK;
+}
+
+/* Is it of this model? */
+static g4_status check_imatrix(const job *j, const g4_options *o, g4_err *err)
+{
+    const g4_imatrix *im = j->imatrix;
+    char name[G4_TENSOR_NAME];
+    g4_gguf_change change;
+    size_t found = 0;
+    for (size_t i = 0; im && i < im->count; i++) {
+        const g4_importance *e = &im->list[i];
+        const g4_tensor *t = NULL;
+        if (g4_gguf_to_hf(name, e->name, j->model->config.is_drafter, &change))
+            t = g4_store_find(j->model->store, name);
+        if (!t) continue;
+        if (t->rank != 2 || t->shape[1] != e->cols)
+            return g4_fail(err, G4_EINPUT, "%s: %s has %lld columns, which the model's has not",
+                           o->imatrix, e->name, (long long)e->cols);
+        found++;
+    }
+    if (!im || found) return G4_OK;
+    return g4_fail(err, G4_EINPUT, "%s: has none of this model's matrices", o->imatrix);
 }
 
 /* What can be said before anything is read. */
@@ -124,13 +166,17 @@ static g4_status check(const g4_options *o, g4_err *err)
 
 static g4_status make(job *j, const g4_options *o, int media, g4_err *err)
 {
-    source s = { .model = j->model, .threads = g4_par_threads(j->par) };
+    source s = { .model = j->model, .threads = g4_par_threads(j->par), .imatrix = j->imatrix };
     g4_gguf_job g = { .dir = o->model, .name = name_of(o->model), .type = o->type,
                       .out = media ? o->mmproj : o->out, .recipe = j->recipe, .media = media,
+                      .imatrix = j->imatrix, .imatrix_file = o->imatrix,
                       .par = j->par, .source = { begin, rows, &s }, .progress = stderr,
                       .list = o->dry_run ? stdout : NULL };
     g4_status st = g4_gguf_make(&g, &j->result[media], err);
     free_rows(&s);
+    if (st == G4_OK && s.weighed && s.plain)
+        fprintf(stderr, "note: %zu of %zu matrices are not in the importance matrix\n", s.plain,
+                s.plain + s.weighed);
     return st;
 }
 
@@ -147,7 +193,9 @@ static g4_status run(job *j, const g4_options *o, g4_err *err)
 {
     G4_TRY(check(o, err));
     G4_TRY(open_recipe(j, o, err));
+    if (o->imatrix) G4_TRY(g4_imatrix_open(&j->imatrix, o->imatrix, err));
     G4_TRY(g4_model_open(&j->model, o->model, err));
+    G4_TRY(check_imatrix(j, o, err));
     G4_TRY(g4_par_open(&j->par, (int)o->threads, err));
     if (o->out || (o->dry_run && !o->mmproj)) {
         G4_TRY(make(j, o, 0, err));
@@ -176,6 +224,7 @@ int cmd_quantize(const g4_options *o, g4_err *err)
     g4_par_close(j.par);
     g4_model_close(j.model);
     g4_recipe_close(j.recipe);
+    g4_imatrix_close(j.imatrix);
     g4_interrupt_release(&before);
     if (s != G4_OK) return 2;
     clock_gettime(CLOCK_MONOTONIC, &b);

@@ -4,6 +4,7 @@
 
 #include "ref/file/document.h"
 #include "ref/file/gguf_write.h"
+#include "ref/file/imatrix.h"
 #include "ref/input/tokenizer.h"
 
 #include <stdlib.h>
@@ -134,6 +135,18 @@ static g4_status put_template(keys *k, const char *dir, g4_arena *a, g4_err *err
     return s;
 }
 
+/* llama-quantize's, with its limit of strings. */
+static void put_imatrix(g4_gguf_writer *w, const char *file, const g4_imatrix *im)
+{
+    enum { MOST = 127 };
+    g4_gguf_put_string(w, "quantize.imatrix.file", file, strnlen(file, MOST));
+    if (*im->dataset)
+        g4_gguf_put_string(w, "quantize.imatrix.dataset", im->dataset,
+                           strnlen(im->dataset, MOST));
+    g4_gguf_put_u32(w, "quantize.imatrix.entries_count", (uint32_t)im->count);
+    if (im->chunks) g4_gguf_put_u32(w, "quantize.imatrix.chunks_count", im->chunks);
+}
+
 g4_status g4_gguf_keys(g4_gguf_writer *w, const g4_gguf_job *job, const g4_config *c,
                        uint32_t file_type, g4_err *err)
 {
@@ -149,5 +162,6 @@ g4_status g4_gguf_keys(g4_gguf_writer *w, const g4_gguf_job *job, const g4_confi
     if (s == G4_OK) s = put_tokenizer(&k, job->dir, c, &a, err);
     if (s == G4_OK) s = put_template(&k, job->dir, &a, err);
     g4_arena_free(&a);
+    if (job->imatrix) put_imatrix(w, job->imatrix_file, job->imatrix);
     return s;
 }

@@ -220,7 +220,8 @@ static g4_status make(plan *p, g4_err *err)
 g4_status g4_gguf_make(const g4_gguf_job *job, g4_gguf_result *result, g4_err *err)
 {
     plan p = { .job = job, .out = G4_OUT_NONE };
-    p.rules = (g4_mix_rules){ .recipe = job->recipe, .config = &p.config };
+    p.rules = (g4_mix_rules){ .recipe = job->recipe, .config = &p.config,
+                              .weighed = job->imatrix != NULL };
     G4_TRY(g4_mix_find(&p.rules.mix, job->type, err));
     clock_gettime(CLOCK_MONOTONIC, &p.start);
     g4_status s = make(&p, err);

@@ -34,6 +34,8 @@ typedef struct g4_gguf_job {
     const char *name;       /* general.name */
     const char *out, *type; /* type: a mix of formats (gguf_mix.h) */
     struct g4_recipe *recipe;   /* what goes before the mix; NULL: nothing */
+    const struct g4_imatrix *imatrix;   /* that the source weighs by, and its file; NULL: none */
+    const char *imatrix_file;
     int media;              /* the projector file: media tensors alone */
     FILE *list;             /* a line for each tensor is written there, and no file; or NULL */
     g4_gguf_source source;

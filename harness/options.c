@@ -121,10 +121,12 @@ static const g4_option table[] = {
     { "task", PATH, 0, 0, "NAME", AT(task), "what is evaluated: mmlu, mmlu_anatomy, mmlu_pro, "
       "requests" },
     { "data", PATH, 0, 0, "PATH", AT(data),
-      "eval: folder of the task's published files; mtp: file of prompts, a JSON object a line" },
+      "eval: folder of the task's published files; mtp: file of prompts, a JSON object a line; "
+      "imatrix: a text" },
     { "shots", INT, 0, 1000, "N", AT(shots),
       "examples before each question (default: the task's)" },
-    { "limit", INT, 1, INT_MAX_31, "N", AT(limit), "only the first N questions of each subject" },
+    { "limit", INT, 1, INT_MAX_31, "N", AT(limit),
+      "only the first N questions of each subject; imatrix: only N chunks" },
     { "plot", PATH, 0, 0, "F.svg", AT(plot), "picture of error against depth" },
     { "out", PATH, 0, 0, "PATH", AT(out), "what is written" },
     { "p", IDS, 0, 0, "N,...", AT(bench_p), "prefill N tokens (default 512; 0: not)" },
