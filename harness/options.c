@@ -121,7 +121,6 @@ static const g4_option table[] = {
     { "task", PATH, 0, 0, "NAME", AT(task), "what is evaluated: mmlu, mmlu_anatomy, mmlu_pro, "
       "requests" },
     { "data", PATH, 0, 0, "PATH", AT(data),
-    { "data", PATH, 0, 0, "PATH", AT(data),
       "eval: folder of the task's published files; mtp: file of prompts, a JSON object a line; "
       "imatrix: a text" },
     { "shots", INT, 0, 1000, "N", AT(shots),
