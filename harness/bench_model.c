@@ -3,6 +3,7 @@
 
 #include "harness/pass.h"
 #include "harness/peak.h"
+#include "harness/room.h"
 #include "kernels_opt/cpu.h"
 #include "ref/base/rng.h"
 #include "ref/dtype/dtype.h"
@@ -222,6 +223,7 @@ static g4_status open_run(bench_run *r, const bench_model *b, g4_err *err)
     plan.rows = longest < 1 ? 1 : longest < chunk ? longest : chunk;
     for (int i = 0; i < b->tests; i++)   /* so that a ring may be taken back */
         if (b->test[i].decode && b->test[i].n > plan.back) plan.back = b->test[i].n;
+    G4_TRY(g4_room_for_plan(r->rt, &plan, 1, err));
     G4_TRY(g4_engine_open(&r->engine, r->rt->model, &r->rt->ops, r->rt->par, &plan, err));
     G4_TRY(g4_session_open(&r->session, r->engine, err));
     r->ids = g4_arena_alloc(&r->arena, (size_t)plan.ctx, sizeof *r->ids);

@@ -2,6 +2,7 @@
 #include "harness/chat_session.h"
 
 #include "harness/request.h"
+#include "harness/room.h"
 #include "ref/base/map.h"
 
 #include <stdlib.h>
@@ -52,6 +53,7 @@ static g4_status open_engine(g4_chat_session *s, g4_err *err)
     g4_engine_plan plan = s->rt.plan;
     G4_TRY(g4_asked_mask(&plan.mask, s->o, NULL, err));
     choose_plan(s, &plan);
+    G4_TRY(g4_room_for_plan(&s->rt, &plan, 1, err));
     G4_TRY(g4_engine_open(&s->engine, s->rt.model, &s->rt.ops, s->rt.par, &plan, err));
     G4_TRY(g4_session_open(&s->session, s->engine, err));
     if (s->rt.draft) G4_TRY(g4_drafter_open(&s->drafter, s->rt.draft, s->engine, err));

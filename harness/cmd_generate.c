@@ -7,6 +7,7 @@
 #include "harness/pass.h"
 #include "harness/reply.h"
 #include "harness/request.h"
+#include "harness/room.h"
 #include "harness/terminal.h"
 #include "ref/base/clock.h"
 
@@ -89,6 +90,7 @@ static g4_status open_engine(job *j)
     if (plan.ctx > most)
         return g4_fail(j->err, G4_EINPUT, "a context of %lld tokens: at most %lld",
                        (long long)plan.ctx, (long long)most);
+    G4_TRY(g4_room_for_plan(&j->rt, &plan, 1, j->err));
     G4_TRY(g4_engine_open(&j->engine, j->rt.model, &j->rt.ops, j->rt.par, &plan, j->err));
     G4_TRY(g4_session_open(&j->session, j->engine, j->err));
     if (!j->rt.draft) return G4_OK;

@@ -6,6 +6,8 @@
  * threads, nor on where a run was interrupted and resumed. */
 #include "harness/importance.h"
 
+#include "harness/room.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -152,6 +154,7 @@ static g4_status open_all(g4_collector *c, g4_err *err)
     g4_engine_plan plan = c->rt->plan;
     plan.rows = plan.ctx = c->chunk;
     plan.logit_rows = 1;
+    G4_TRY(g4_room_for_plan(c->rt, &plan, 1, err));
     G4_TRY(g4_engine_open(&c->engine, c->rt->model, &c->rt->ops, c->rt->par, &plan, err));
     return g4_session_open(&c->session, c->engine, err);
 }

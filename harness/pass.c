@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "harness/pass.h"
 
+#include "harness/room.h"
+
 #include <string.h>
 
 static int64_t max64(int64_t a, int64_t b)
@@ -47,6 +49,7 @@ g4_status g4_pass_open(g4_pass *p, const g4_runtime *rt, const g4_engine_plan *p
     if (plan->ctx > G4_MAX_POSITION)
         return g4_fail(err, G4_EINPUT, "a context of %lld tokens: at most %d",
                        (long long)plan->ctx, (int)G4_MAX_POSITION);
+    G4_TRY(g4_room_for_plan(rt, plan, count, err));
     G4_TRY(g4_engine_open(&p->engine, rt->model, &rt->ops, rt->par, plan, err));
     for (int i = 0; i < count; i++) {
         g4_pass_case *k = &cases[i];

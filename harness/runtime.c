@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "harness/runtime.h"
 
+#include "harness/room.h"
 #include "kernels_opt/kernels.h"
 #include "ref/base/map.h"
 #include "ref/dtype/dtype.h"
@@ -58,6 +59,8 @@ g4_status g4_runtime_open(g4_runtime *rt, const g4_options *o, g4_draft_need nee
         return g4_fail(err, G4_EINPUT, "%s: is a drafter; a model is needed here", o->model);
     G4_TRY(open_draft(rt, o, need, err));
     G4_TRY(g4_par_open(&rt->par, (int)o->threads, err));
+    if (o->command) G4_TRY(g4_command_find(&rt->command, o->command, err));
+    G4_TRY(g4_room_for_model(rt, o, err));
     return rt->plan.stream ? pack(rt, err) : G4_OK;
 }
 

@@ -19,6 +19,7 @@ typedef struct g4_runtime {
     g4_par *par;
     g4_ops ops;
     unsigned isas;
+    const g4_command_row *command;   /* NULL: no command line */
     g4_engine_plan plan;         /* kv, panels, stream: where engines' plans begin */
 } g4_runtime;
 

@@ -2,6 +2,7 @@
 #include "harness/eval/batch.h"
 
 #include "harness/greedy.h"
+#include "harness/room.h"
 #include "ref/model/forward.h"
 
 #include <assert.h>
@@ -94,6 +95,7 @@ static g4_status open_all(run *r, g4_err *err)
         return g4_fail(err, G4_EINPUT, "a request of %lld tokens: at most %d", (long long)plan.ctx,
                        (int)G4_MAX_POSITION);
     uint64_t each = g4_session_bytes(&rt->model->config, &plan);
+    G4_TRY(g4_room_for_plan(rt, &plan, 1, err));
     G4_TRY(g4_engine_open(&r->engine, rt->model, &rt->ops, rt->par, &plan, err));
     r->greedy = g4_greedy(rt->model);
     for (r->count = 0; r->count < MAX_LANES && (size_t)r->count < r->b->count; r->count++) {

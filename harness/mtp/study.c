@@ -2,6 +2,7 @@
 #include "harness/mtp/mtp.h"
 
 #include "harness/pass.h"
+#include "harness/room.h"
 #include "ref/base/clock.h"
 
 #include <stdlib.h>
@@ -67,6 +68,7 @@ static g4_status open_turn(turn *t, g4_err *err)
     if (plan.ctx > G4_MAX_POSITION || t->p.n > plan.ctx)
         return g4_fail(err, G4_EINPUT, "%s: a prompt of %lld tokens and %lld behind it: too many",
                        s->o->data, (long long)t->p.n, (long long)s->opt.max_tokens);
+    G4_TRY(g4_room_for_plan(&s->rt, &plan, 1, err));
     G4_TRY(g4_engine_open(&t->engine, s->rt.model, &s->rt.ops, s->rt.par, &plan, err));
     G4_TRY(g4_session_open(&t->session, t->engine, err));
     G4_TRY(g4_drafter_open(&t->drafter, s->rt.draft, t->engine, err));
