@@ -57,7 +57,7 @@ static g4_status read_text(job *j, g4_err *err)
                    (long long)j->chunk);
 }
 
-/* What sums depend on: tokens, their chunks, the model's tensors (names, sizes, first bytes). */
+/* What sums depend on: tokens, their chunks, the model's tensors (names, sizes, heads). */
 static void identify(job *j)
 {
     g4_sha256 sha;
@@ -81,8 +81,8 @@ static g4_status resume(job *j, const g4_imatrix *old, g4_err *err)
 {
     if (strcmp(old->source, j->source) != 0 || old->count != j->im->count ||
         old->chunks > (uint64_t)j->chunks)
-        return g4_fail(err, G4_EINPUT, "%s: was made of another model, text or --ctx, or of more chunks",
-                       j->o->out);
+        return g4_fail(err, G4_EINPUT, "%s: was made of another model, text or --ctx, or of "
+                       "more chunks", j->o->out);
     for (size_t i = 0; i < old->count; i++) {
         const g4_importance *a = &old->list[i];
         g4_importance *b = &j->im->list[i];

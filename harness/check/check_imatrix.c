@@ -165,7 +165,8 @@ START_TEST(sums_of_a_dump)
     g4_golden *g;
     g4_ids ids = { 0 };
     read_ids(&ids);
-    int at = snprintf(line, sizeof line, "dump --model " MODEL " --engine ref --out %%d/d.h5 --ids ");
+    int at = snprintf(line, sizeof line,
+                      "dump --model " MODEL " --engine ref --out %%d/d.h5 --ids ");
     for (int i = 0; i < CHUNK; i++)
         at += snprintf(line + at, sizeof line - (size_t)at, "%s%d", i ? "," : "",
                        i ? ids.ids[_i * CHUNK + i] : ids.ids[0]);
@@ -372,7 +373,8 @@ START_TEST(bad_commands)
           "im.gguf: was made of another model, text or --ctx" },
         { IMATRIX "--limit 1 --resume --out %d/im.gguf", "or of more chunks" },
         { IMATRIX "--resume --out %d/text", "text: is no GGUF, nor an importance matrix" },
-        { "quantize --model " MODEL " --type q4_0 --imatrix %d/text --out %d/x", "text: is no GGUF" },
+        { "quantize --model " MODEL " --type q4_0 --imatrix %d/text --out %d/x",
+          "text: is no GGUF" },
         { "quantize --model golden/tiny/small/model --type q4_0 --imatrix %d/im.gguf --out %d/x",
           "columns, which the model's has not" },
         { "quantize --model " MODEL "/assistant --type q4_0 --imatrix %d/im.gguf --out %d/x",
