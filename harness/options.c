@@ -127,6 +127,11 @@ static const g4_option table[] = {
       "examples before each question (default: the task's)" },
     { "limit", INT, 1, INT_MAX_31, "N", AT(limit),
       "only the first N questions of each subject; imatrix: only N chunks" },
+    { "shard", PATH, 0, 0, "i/n", AT(shard),
+      "only every n-th question, beginning with question i of 0 to n-1; the journals of all n "
+      "are merged afterwards" },
+    { "merge", FLAG, 0, 0, NULL, AT(merge),
+      "write the report of finished journals, those in the folders DIR..." },
     { "plot", PATH, 0, 0, "F.svg", AT(plot), "picture of error against depth" },
     { "out", PATH, 0, 0, "PATH", AT(out), "what is written" },
     { "p", IDS, 0, 0, "N,...", AT(bench_p), "prefill N tokens (default 512; 0: not)" },

@@ -57,6 +57,8 @@ typedef struct g4_options {
     const char *task, *data;                  /* eval */
     const char *bench_p, *bench_n, *bench_d;  /* lists */
     int64_t shots, limit;                     /* -1, 0: not given */
+    const char *shard;                        /* i/n */
+    int merge;
     const char *peers, *peer_args;            /* bench: folder of llama-bench binaries */
     int64_t repeat, timeout;                  /* 0: not given */
     const char *format;                       /* -o md|csv|json */

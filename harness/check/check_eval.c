@@ -192,8 +192,7 @@ static void load(const char *task, int64_t shots, int64_t limit)
 
 static void score(int64_t chunk)
 {
-    g4_eval_run r = { .rt = &rt, .o = &options, .tokenizer = tokenizer, .processor = &processor,
-                      .dir = DATA, .model_name = "m" };
+    g4_eval_run r = { .rt = &rt, .o = &options, .tokenizer = tokenizer, .processor = &processor };
     options.chunk = chunk;
     for (size_t i = 0; i < eval.count; i++)
         ck_assert_msg(g4_eval_score(&eval, &eval.leaves[i], &r, &err) == G4_OK, "%s", err.msg);
@@ -237,13 +236,6 @@ START_TEST(prompts_are_lm_evals)
     hash_lines = 0;
     for (int i = 0; i < 4; i++) {
         load(runs[i].task, runs[i].shots, 0);
-        for (size_t l = 0; l < eval.count; l++)   /* a sample shows the scores, too */
-            for (size_t k = 0; k < eval.leaves[l].count; k++) {
-                g4_doc *d = &eval.leaves[l].docs[k];
-                size_t n = (size_t)d->choice_count + 1;
-                d->loglik = g4_arena_alloc(&eval.arena, n, sizeof *d->loglik);
-                d->greedy = g4_arena_alloc(&eval.arena, n, 1);
-            }
         check_hashes(runs[i].task, runs[i].shots, f);
         g4_eval_close(&eval);
     }
@@ -408,6 +400,7 @@ START_TEST(means_and_errors)
         for (size_t k = 0; k < count[i]; k++) {
             docs[i][k].target = "no";   /* case and punctuation do not count */
             docs[i][k].response = says[(int)scores[i][k]];
+            docs[i][k].done = 1;
         }
     }
     g4_eval_source src = { .name = "requests", .dir = DATA, .shots = 0 };

@@ -38,6 +38,19 @@ static g4_status unknown(const char *name, g4_err *err)
     return g4_fail(err, G4_EINPUT, "--task %.60s: known are %s, and their parts", name, list);
 }
 
+static g4_status answers_alloc(g4_eval *e, g4_err *err)
+{
+    for (size_t i = 0; i < e->count; i++)
+        for (size_t k = 0; k < e->leaves[i].count; k++) {
+            g4_doc *d = &e->leaves[i].docs[k];
+            size_t n = (size_t)g4_doc_numbers(d) + 1;
+            d->loglik = g4_arena_alloc(&e->arena, n, sizeof *d->loglik);
+            d->greedy = g4_arena_alloc(&e->arena, n, 1);
+            if (!d->loglik || !d->greedy) return g4_nomem(err, e->leaves[i].name);
+        }
+    return G4_OK;
+}
+
 g4_status g4_eval_open(g4_eval *e, const g4_eval_source *src, g4_err *err)
 {
     g4_eval_source s = *src;
@@ -51,7 +64,15 @@ g4_status g4_eval_open(g4_eval *e, const g4_eval_source *src, g4_err *err)
                 e->leaves[i].docs[k].max_tokens = s.max_tokens;
     if (!e->count)
         return g4_fail(err, G4_EINPUT, "%s: nothing in it is called %.60s", src->dir, src->name);
-    return G4_OK;
+    return answers_alloc(e, err);
+}
+
+void g4_eval_shard(g4_eval *e, int64_t shard, int64_t shards)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < e->count; i++)
+        for (size_t k = 0; k < e->leaves[i].count; k++)
+            e->leaves[i].docs[k].other = n++ % shards != shard;
 }
 
 void g4_eval_close(g4_eval *e)
@@ -82,14 +103,18 @@ g4_status g4_leaf_init(g4_leaf *leaf, g4_eval *e, size_t docs, const g4_eval_sou
 /* Standard error of the mean of 0/1 scores: sample deviation (n - 1) / sqrt(n). */
 static void leaf_mean(g4_leaf *leaf)
 {
-    double sum = 0.0, square = 0.0, n = (double)leaf->count;
-    for (size_t i = 0; i < leaf->count; i++) sum += leaf->docs[i].score;
+    double sum = 0.0, square = 0.0, n = 0.0;
+    for (size_t i = 0; i < leaf->count; i++) {
+        if (!leaf->docs[i].done) continue;
+        sum += leaf->docs[i].score;
+        n += 1.0;
+    }
     leaf->mean = sum / n;
     for (size_t i = 0; i < leaf->count; i++) {
         double d = leaf->docs[i].score - leaf->mean;
-        square += d * d;
+        if (leaf->docs[i].done) square += d * d;
     }
-    leaf->stderr_ = leaf->count > 1 ? sqrt(square / (n - 1.0)) / sqrt(n) : NAN;
+    leaf->stderr_ = n > 1.0 ? sqrt(square / (n - 1.0)) / sqrt(n) : NAN;
 }
 
 /* Python's == of the two after lower() and without ASCII punctuation. */
@@ -105,21 +130,25 @@ static int same_answer(const char *a, const char *b)
     }
 }
 
+g4_status g4_doc_score(g4_eval *e, g4_doc *d, g4_err *err)
+{
+    int best = 0;
+    if (!d->choice_count) {
+        d->filtered = e->task->extract(&e->arena, d->response);
+        if (!d->filtered) return g4_nomem(err, "an answer");
+        d->score = same_answer(d->filtered, d->target);
+        return G4_OK;
+    }
+    for (int k = 1; k < d->choice_count; k++)   /* the first of equals, as numpy's argmax */
+        if (d->loglik[k] > d->loglik[best]) best = k;
+    d->score = best == d->gold;
+    return G4_OK;
+}
+
 g4_status g4_leaf_score(g4_eval *e, g4_leaf *leaf, g4_err *err)
 {
-    for (size_t i = 0; i < leaf->count; i++) {
-        g4_doc *d = &leaf->docs[i];
-        int best = 0;
-        if (!d->choice_count) {
-            d->filtered = e->task->extract(&e->arena, d->response);
-            if (!d->filtered) return g4_nomem(err, leaf->name);
-            d->score = same_answer(d->filtered, d->target);
-            continue;
-        }
-        for (int k = 1; k < d->choice_count; k++)   /* the first of equals, as numpy's argmax */
-            if (d->loglik[k] > d->loglik[best]) best = k;
-        d->score = best == d->gold;
-    }
+    for (size_t i = 0; i < leaf->count; i++)
+        if (leaf->docs[i].done) G4_TRY(g4_doc_score(e, &leaf->docs[i], err));
     leaf_mean(leaf);
     return G4_OK;
 }

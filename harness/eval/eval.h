@@ -5,6 +5,7 @@
  *
  *   tasks.def, task_*.c   files -> leaves of documents with prompts
  *   score.c               documents -> token ids -> batch.c -> answers and scores
+ *   journal.c             answers kept as they come, read again; identity.c: of what
  *   eval_write.c          results_<time>.json and samples_<task>_<time>.jsonl */
 #ifndef G4_HARNESS_EVAL_H
 #define G4_HARNESS_EVAL_H
@@ -35,7 +36,16 @@ typedef struct g4_doc {
     const char *response;        /* generated text, cut at `until` */
     const char *filtered;        /* the answer in it */
     double score;                /* 1 or 0 */
+    int64_t tokens;              /* read and written for it */
+    double seconds;              /* since the question that was finished before it */
+    int done, other;             /* has its answers; belongs to another shard */
 } g4_doc;
+
+/* How many log-likelihoods answer it; 0: a text does. */
+static inline int g4_doc_numbers(const g4_doc *d)
+{
+    return d->choice_count;
+}
 
 /* What lm-eval calls a task: mmlu_anatomy. */
 typedef struct g4_leaf {
@@ -89,15 +99,21 @@ typedef struct g4_eval_run {
     const g4_options *o;         /* model folder, bos, mask, chunk, media options */
     const g4_tokenizer *tokenizer;
     const g4_processor *processor;
-    const char *dir;             /* --data */
-    const char *model_name;      /* --model as a folder's name */
+    double (*clock)(void);       /* seconds; NULL: not wanted */
+    /* After each question, which has its answers and its score; NULL: nobody asked. */
+    g4_status (*finished)(void *ctx, const g4_leaf *leaf, size_t doc, g4_err *err);
+    void *ctx;
 } g4_eval_run;
 
-/* Answers and scores of one leaf, with its mean. */
+/* Answers to a leaf's questions that are not done and belong to this shard. */
 g4_status g4_eval_score(g4_eval *e, g4_leaf *leaf, const g4_eval_run *r, g4_err *err);
 
-/* Scores and their mean from the answers (g4_eval_score's last step). */
+/* The score of a question that is done; those of all that are, and their mean. */
+g4_status g4_doc_score(g4_eval *e, g4_doc *d, g4_err *err);
 g4_status g4_leaf_score(g4_eval *e, g4_leaf *leaf, g4_err *err);
+
+/* Leaves this shard of `shards` its questions: each shards-th of them all. */
+void g4_eval_shard(g4_eval *e, int64_t shard, int64_t shards);
 
 /* The mean of leaves (of one group; NULL: all) weighted by size, and its pooled
  * standard error, as lm-eval's api/metrics.py has them. */
@@ -109,15 +125,17 @@ g4_pooled g4_eval_pool(const g4_eval *e, const char *group);
 
 /* What lm-eval calls results: means, groups, versions, hashes, how it was run. */
 typedef struct g4_eval_report {
-    const g4_eval_run *run;
-    const char *date;            /* ISO time, part of the files' names */
+    const json_t *header;        /* a journal's first line: how it was run */
     double seconds;
 } g4_eval_report;
 json_t *g4_eval_results(const g4_eval *e, const g4_eval_report *r);   /* NULL: no memory */
 /* One document of a samples file; hashes [3]: document's, prompt's, target's. */
 json_t *g4_eval_sample(const g4_eval *e, const g4_doc *d, size_t id,
                        char hashes[3][G4_SHA256_HEX]);
+/* --model as the name of a folder; malloc'ed, NULL: no memory. */
+char *g4_eval_model_name(const g4_eval_report *r);
 /* DIR/<model>/results_<date>.json and samples_<leaf>_<date>.jsonl */
+g4_status g4_make_folder(const char *path, g4_err *err);
 g4_status g4_eval_write(const g4_eval *e, const g4_eval_report *r, const char *dir, g4_err *err);
 
 #define G4_TASK(name, metric, filter, shots, version, extract) \

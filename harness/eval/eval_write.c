@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static g4_status make_folder(const char *path, g4_err *err)
+g4_status g4_make_folder(const char *path, g4_err *err)
 {
     if (mkdir(path, 0777) == 0 || (errno == EEXIST && g4_path_kind(path) == 2)) return G4_OK;
     return g4_fail(err, G4_EIO, "%s: cannot make this folder: %s", path, strerror(errno));
@@ -54,15 +54,17 @@ static g4_status write_results(const g4_eval *e, const g4_eval_report *r, const 
 static g4_status write_all(const g4_eval *e, const g4_eval_report *r, const char *dir,
                            g4_arena *a, g4_err *err)
 {
-    const char *folder = g4_arena_printf(a, "%s/%s", dir, r->run->model_name);
-    const char *path = g4_arena_printf(a, "%s/%s/results_%s.json", dir, r->run->model_name,
-                                       r->date);
-    if (!folder || !path) return g4_nomem(err, dir);
-    G4_TRY(make_folder(dir, err));
-    G4_TRY(make_folder(folder, err));
+    const char *date = json_string_value(json_object_get(r->header, "started"));
+    char *name = g4_eval_model_name(r);
+    const char *folder = name ? g4_arena_printf(a, "%s/%s", dir, name) : NULL;
+    const char *path = folder ? g4_arena_printf(a, "%s/results_%s.json", folder, date) : NULL;
+    free(name);
+    if (!path) return g4_nomem(err, dir);
+    G4_TRY(g4_make_folder(dir, err));
+    G4_TRY(g4_make_folder(folder, err));
     for (size_t i = 0; i < e->count; i++) {
         const char *p = g4_arena_printf(a, "%s/samples_%s_%s.jsonl", folder, e->leaves[i].name,
-                                        r->date);
+                                        date);
         if (!p) return g4_nomem(err, dir);
         G4_TRY(write_leaf(e, &e->leaves[i], p, err));
     }

@@ -5,6 +5,7 @@
 #include "harness/eval/pystr.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* str() of a float: the shortest text that reads back as the same number. */
@@ -134,24 +135,34 @@ static void groups(const g4_eval *e, json_t *rows, json_t *members)
     }
 }
 
+static const char *text_of(const json_t *object, const char *key)
+{
+    return json_string_value(json_object_get(object, key));
+}
+
 static json_t *leaf_config(const g4_eval *e, const g4_leaf *l, const g4_eval_report *r)
 {
     int text = l->count && !l->docs[0].choice_count;
     return json_pack("{s:s, s:s, s:I, s:s, s:{s:f}}", "task", l->name, "dataset_path",
-                     r->run->dir, "num_fewshot", (json_int_t)l->shots, "output_type",
+                     text_of(r->header, "data"), "num_fewshot", (json_int_t)l->shots, "output_type",
                      text ? "generate_until" : "multiple_choice", "metadata", "version",
                      e->task->version);
 }
 
-static json_t *run_config(const g4_eval_report *r)
+/* lm-eval's sanitize_model_name: re.sub(r"[\"<>:/\|\\?\*\[\]]+", "__", name) */
+char *g4_eval_model_name(const g4_eval_report *r)
 {
-    const g4_options *o = r->run->o;
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:I}", "model", "gemma4", "model_args",
-                     o->model, "engine", o->engine ? o->engine : "ref", "bos",
-                     o->bos ? o->bos : "auto", "mask", o->mask ? o->mask : "official", "limit",
-                     o->limit ? json_integer((json_int_t)o->limit) : json_null(), "image_tokens",
-                     (json_int_t)(o->image_tokens ? o->image_tokens
-                                                  : r->run->processor->image.max_soft_tokens));
+    const char *model = text_of(json_object_get(r->header, "config"), "model_args");
+    char *out = calloc(2 * strlen(model) + 1, 1);
+    size_t n = 0;
+    for (const char *p = model; out && *p;) {
+        size_t bad = strspn(p, "\"<>:/|\\?*[]");
+        if (bad) memcpy(out + n, "__", 2);
+        else out[n] = *p;
+        n += bad ? 2 : 1;
+        p += bad ? bad : 1;
+    }
+    return out;
 }
 
 /* The sum over all its documents' hashes: equal where prompts, documents and targets are. */
@@ -204,14 +215,17 @@ json_t *g4_eval_results(const g4_eval *e, const g4_eval_report *r)
     json_t *groups_row = json_object_size(p.groups) ? json_incref(p.groups) : NULL;
     json_decref(p.groups);
     snprintf(seconds, sizeof seconds, "%.6f", r->seconds);
-    const char *model = r->run->o->model;
-    return json_pack("{s:o, s:o*, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:n, s:s, s:o, s:s, s:s, s:s,"
+    json_t *config = json_object_get(r->header, "config");
+    char *name = g4_eval_model_name(r);
+    json_t *all = json_pack("{s:o, s:o*, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:n, s:s, s:o, s:s, s:s, s:s,"
                      " s:n, s:s}",
                      "results", p.results, "groups", groups_row, "group_subtasks", p.members,
                      "configs", p.configs, "versions", p.versions, "n-shot", p.shots,
                      "higher_is_better", p.better, "n-samples", p.samples, "config",
-                     run_config(r), "git_hash", "date", r->date, "task_hashes", p.hashes,
-                     "model_source", "gemma4", "model_name", model, "model_name_sanitized",
-                     r->run->model_name, "chat_template", "total_evaluation_time_seconds",
-                     seconds);
+                     json_incref(config), "git_hash", "date", text_of(r->header, "started"),
+                     "task_hashes", p.hashes, "model_source", "gemma4", "model_name",
+                     text_of(config, "model_args"), "model_name_sanitized", name,
+                     "chat_template", "total_evaluation_time_seconds", seconds);
+    free(name);
+    return all;
 }

@@ -32,6 +32,9 @@ typedef struct scoring {
     g4_detok *texts;             /* [docs] of generated answers */
     char **made;                 /* [docs] malloc'ed */
     size_t *made_len;
+    int64_t *written;            /* [docs] tokens */
+    size_t *left;                /* [docs] jobs without an answer yet */
+    double last;                 /* when the last question was finished */
     int64_t stops[32];
     int stop_count;
     g4_arena arena;
@@ -111,10 +114,14 @@ static g4_status job_for(scoring *s, size_t doc, const char *context, const int3
     *j = (g4_batch_job){ .rows = more + 1, .max_tokens = d->choice_count ? 0 : d->max_tokens };
     a->job = s->job_count;
     s->first[s->job_count++] = s->asked_count - 1;
-    if (d->media_count)
-        return media_prompt(s, d, context, ids + n - tail, more, j, err);
-    j->n = n - (d->choice_count ? 1 : 0);
-    j->ids = keep(s, ids, (size_t)j->n);
+    s->left[doc]++;
+    if (d->media_count) {
+        G4_TRY(media_prompt(s, d, context, ids + n - tail, more, j, err));
+    } else {
+        j->n = n - (d->choice_count ? 1 : 0);
+        j->ids = keep(s, ids, (size_t)j->n);
+    }
+    s->leaf->docs[doc].tokens += j->n;
     return j->ids ? G4_OK : g4_nomem(err, s->leaf->name);
 }
 
@@ -149,6 +156,7 @@ static g4_status ask_all(scoring *s, g4_err *err)
     g4_status st = G4_OK;
     for (size_t i = 0; st == G4_OK && i < s->leaf->count; i++) {
         int n = s->leaf->docs[i].choice_count;
+        if (s->leaf->docs[i].done || s->leaf->docs[i].other) continue;
         for (int k = n ? 0 : -1; st == G4_OK && k < n; k++) st = ask(s, i, k, &whole, &part, err);
     }
     s->first[s->job_count] = s->asked_count;
@@ -173,11 +181,22 @@ static double log_prob(const float *row, int64_t V, int32_t id, int *best)
     return (double)row[id] - (double)most - log(sum);
 }
 
+static g4_status finish(scoring *s, size_t doc, g4_err *err)
+{
+    g4_doc *d = &s->leaf->docs[doc];
+    double now = s->r->clock ? s->r->clock() : 0.0;
+    d->seconds = now - s->last;
+    s->last = now;
+    d->done = 1;
+    G4_TRY(g4_doc_score(s->e, d, err));
+    return s->r->finished ? s->r->finished(s->r->ctx, s->leaf, doc, err) : G4_OK;
+}
+
 static g4_status scored(void *ctx, size_t job, const float *logits, g4_err *err)
 {
     scoring *s = ctx;
     int64_t V = s->r->rt->model->config.vocab_size;
-    (void)err;
+    size_t doc = s->asked[s->first[job]].doc;
     for (size_t i = s->first[job]; i < s->first[job + 1]; i++) {
         const asked *a = &s->asked[i];
         g4_doc *d = &s->leaf->docs[a->doc];
@@ -190,7 +209,7 @@ static g4_status scored(void *ctx, size_t job, const float *logits, g4_err *err)
         d->loglik[a->choice] = sum;
         d->greedy[a->choice] = (unsigned char)all;
     }
-    return G4_OK;
+    return --s->left[doc] ? G4_OK : finish(s, doc, err);
 }
 
 /* Appends a piece; *end: one of `until` is in the text, which is cut there. */
@@ -218,27 +237,20 @@ static g4_status token(void *ctx, size_t job, int32_t id, int *end, g4_err *err)
     scoring *s = ctx;
     size_t doc = s->asked[s->first[job]].doc, len;
     const char *piece;
+    g4_doc *d = &s->leaf->docs[doc];
     for (int i = 0; i < s->stop_count; i++)
         if (s->stops[i] == id) *end = 1;
-    if (*end) return G4_OK;
-    G4_TRY(g4_detok_push(&s->texts[doc], id, &piece, &len, err));
-    return grow(s, doc, piece, len, end, err);
-}
-
-static g4_status collect(scoring *s, g4_err *err)
-{
-    for (size_t i = 0; i < s->leaf->count; i++) {
-        g4_doc *d = &s->leaf->docs[i];
-        const char *piece;
-        size_t len;
-        int end = 0;
-        if (d->choice_count) continue;
-        G4_TRY(g4_detok_end(&s->texts[i], &piece, &len, err));
-        G4_TRY(grow(s, i, piece, len, &end, err));
-        d->response = g4_arena_strndup(&s->e->arena, s->made[i], s->made_len[i]);
-        if (!d->response) return g4_nomem(err, s->leaf->name);
+    d->tokens++;
+    if (!*end) {
+        G4_TRY(g4_detok_push(&s->texts[doc], id, &piece, &len, err));
+        G4_TRY(grow(s, doc, piece, len, end, err));
     }
-    return g4_leaf_score(s->e, s->leaf, err);
+    *end |= ++s->written[doc] == d->max_tokens;
+    if (!*end) return G4_OK;
+    G4_TRY(g4_detok_end(&s->texts[doc], &piece, &len, err));
+    G4_TRY(grow(s, doc, piece, len, end, err));
+    d->response = g4_arena_strndup(&s->e->arena, s->made[doc], s->made_len[doc]);
+    return d->response ? finish(s, doc, err) : g4_nomem(err, s->leaf->name);
 }
 
 /* ---- one leaf ---- */
@@ -249,12 +261,8 @@ static g4_status prepare(scoring *s, g4_err *err)
     g4_arena *a = &s->arena;
     size_t docs = s->leaf->count, n = 0;
     for (size_t i = 0; i < docs; i++) {
-        g4_doc *d = &s->leaf->docs[i];
-        size_t choices = (size_t)d->choice_count;
+        size_t choices = (size_t)s->leaf->docs[i].choice_count;
         n += choices ? choices : 1;
-        d->loglik = g4_arena_alloc(&s->e->arena, choices + 1, sizeof *d->loglik);
-        d->greedy = g4_arena_alloc(&s->e->arena, choices + 1, 1);
-        if (!d->loglik || !d->greedy) return g4_nomem(err, s->leaf->name);
     }
     s->jobs = g4_arena_alloc(a, n + 1, sizeof *s->jobs);
     s->asked = g4_arena_alloc(a, n + 1, sizeof *s->asked);
@@ -262,8 +270,12 @@ static g4_status prepare(scoring *s, g4_err *err)
     s->texts = g4_arena_alloc(a, docs + 1, sizeof *s->texts);
     s->made = g4_arena_alloc(a, docs + 1, sizeof *s->made);
     s->made_len = g4_arena_alloc(a, docs + 1, sizeof *s->made_len);
-    if (!s->jobs || !s->asked || !s->first || !s->texts || !s->made || !s->made_len)
+    s->written = g4_arena_alloc(a, docs + 1, sizeof *s->written);
+    s->left = g4_arena_alloc(a, docs + 1, sizeof *s->left);
+    if (!s->jobs || !s->asked || !s->first || !s->texts || !s->made || !s->made_len ||
+        !s->written || !s->left)
         return g4_nomem(err, s->leaf->name);
+    if (s->r->clock) s->last = s->r->clock();
     for (size_t i = 0; i < docs; i++)
         g4_detok_init(&s->texts[i], s->r->tokenizer, !s->leaf->docs[i].special);
     for (int i = 0; i < g->eos_count && i < 32; i++) s->stops[s->stop_count++] = g->eos[i];
@@ -281,7 +293,7 @@ g4_status g4_eval_score(g4_eval *e, g4_leaf *leaf, const g4_eval_run *r, g4_err 
     b.jobs = s.jobs;
     b.count = s.job_count;
     if (st == G4_OK) st = g4_batch_run(&b, err);
-    if (st == G4_OK) st = collect(&s, err);
+    if (st == G4_OK) st = g4_leaf_score(e, leaf, err);
     for (size_t i = 0; s.made_len && i < leaf->count; i++) {
         g4_detok_free(&s.texts[i]);
         free(s.made[i]);

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Which model, which questions, which options: what makes two journals one evaluation's. */
+#include "harness/eval/journal.h"
+#include "harness/eval/pystr.h"
+
+#include "ref/base/map.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { HEAD = 64 << 10, PAGE = 4 << 10, PAGES = 256 };
+
+static g4_status add_file(g4_sha256 *sha, const char *path, const char *name, g4_err *err)
+{
+    g4_map m;
+    G4_TRY(g4_map_open(&m, path, err));
+    uint64_t size = m.size;
+    size_t n = m.size <= (size_t)2 * PAGES * PAGE ? m.size : HEAD;
+    g4_sha256_add(sha, name, strlen(name) + 1);
+    g4_sha256_add(sha, &size, sizeof size);
+    if (n) g4_sha256_add(sha, m.data, n);
+    for (size_t i = 1; n < m.size && i <= PAGES; i++)
+        g4_sha256_add(sha, m.data + (m.size - PAGE) / PAGES * i, PAGE);
+    g4_map_close(&m);
+    return G4_OK;
+}
+
+static int counts(const struct dirent *d)
+{
+    static const char *const ends[] = { ".json", ".safetensors", ".jinja", ".gguf" };
+    size_t n = strlen(d->d_name);
+    for (int i = 0; i < 4; i++) {
+        size_t k = strlen(ends[i]);
+        if (n > k && strcmp(d->d_name + n - k, ends[i]) == 0) return 1;
+    }
+    return 0;
+}
+
+static g4_status add_folder(g4_sha256 *sha, const char *dir, g4_err *err)
+{
+    struct dirent **entry;
+    g4_arena a = { NULL };
+    g4_status s = G4_OK;
+    int n = scandir(dir, &entry, counts, alphasort);
+    if (n < 0) return g4_fail(err, G4_EIO, "%s: cannot open: %s", dir, strerror(errno));
+    for (int i = 0; i < n; i++) {
+        const char *path = g4_arena_printf(&a, "%s/%s", dir, entry[i]->d_name);
+        if (s == G4_OK && !path) s = g4_nomem(err, dir);
+        if (s == G4_OK && g4_path_kind(path) == 1) s = add_file(sha, path, entry[i]->d_name, err);
+        free(entry[i]);
+    }
+    free(entry);
+    g4_arena_free(&a);
+    return s;
+}
+
+g4_status g4_model_sum(const char *path, char hex[G4_SHA256_HEX], g4_err *err)
+{
+    g4_sha256 sha;
+    g4_sha256_begin(&sha);
+    if (g4_path_kind(path) == 2) G4_TRY(add_folder(&sha, path, err));
+    else G4_TRY(add_file(&sha, path, "", err));
+    g4_sha256_end(&sha, hex);
+    return G4_OK;
+}
+
+static void add_text(g4_sha256 *sha, const char *text)
+{
+    if (text) g4_sha256_add(sha, text, strlen(text));
+    g4_sha256_add(sha, "", 1);
+}
+
+static g4_status add_media(g4_sha256 *sha, const g4_doc *d, g4_err *err)
+{
+    for (size_t i = 0; i < d->media_count; i++) G4_TRY(add_file(sha, d->media[i].path, "", err));
+    return G4_OK;
+}
+
+g4_status g4_eval_sum(const g4_eval *e, char hex[G4_SHA256_HEX], g4_err *err)
+{
+    g4_sha256 sha;
+    g4_sha256_begin(&sha);
+    for (size_t i = 0; i < e->count; i++) {
+        const g4_leaf *l = &e->leaves[i];
+        add_text(&sha, l->name);
+        for (size_t k = 0; k < l->count; k++) {
+            const g4_doc *d = &l->docs[k];
+            g4_buffer b = { 0 };
+            g4_py_json(&b, d->doc, 0);
+            int failed = b.failed || !b.data;
+            add_text(&sha, b.data);
+            free(b.data);
+            if (failed) return g4_nomem(err, l->name);
+            add_text(&sha, d->context);
+            add_text(&sha, d->target);
+            for (int c = 0; c < d->choice_count; c++) add_text(&sha, d->choices[c]);
+            for (const char *const *u = d->until; u && *u; u++) add_text(&sha, *u);
+            G4_TRY(add_media(&sha, d, err));
+        }
+    }
+    g4_sha256_end(&sha, hex);
+    return G4_OK;
+}
+
+g4_status g4_eval_header(json_t **header, const g4_eval *e, const g4_eval_source *src,
+                         const g4_eval_how *how, g4_err *err)
+{
+    char sum[G4_SHA256_HEX];
+    G4_TRY(g4_eval_sum(e, sum, err));
+    *header = json_pack("{s:s, s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:O, s:[I, I]}",
+                        "format", "gemma4-eval", "format_version", 1, "started", how->date, "task",
+                        src->name, "data", src->dir, "shots", (json_int_t)src->shots, "limit",
+                        (json_int_t)src->limit, "max_tokens", (json_int_t)src->max_tokens,
+                        "documents", sum, "model", how->model_sum, "config", how->config, "shard",
+                        (json_int_t)how->shard, (json_int_t)how->shards);
+    return *header ? G4_OK : g4_nomem(err, src->name);
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "harness/eval/progress.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+g4_status g4_eval_progress_begin(g4_eval_progress *p, g4_eval *e, g4_err *err)
+{
+    *p = (g4_eval_progress){ .begin = now(), .terminal = isatty(STDERR_FILENO) };
+    for (size_t i = 0; i < e->count; i++)
+        for (size_t k = 0; k < e->leaves[i].count; k++) {
+            g4_doc *d = &e->leaves[i].docs[k];
+            p->total += !d->other;
+            if (!d->done) continue;
+            G4_TRY(g4_doc_score(e, d, err));
+            p->before++;
+            p->score += d->score;
+        }
+    p->done = p->before;
+    p->shown = p->begin;
+    if (p->before) fprintf(stderr, "%zu of %zu were answered before\n", p->before, p->total);
+    return G4_OK;
+}
+
+static void show(g4_eval_progress *p, const char *name, double at)
+{
+    double rate = (double)(p->done - p->before) / fmax(at - p->begin, 1e-9);
+    double left = (double)(p->total - p->done) / rate;
+    p->shown = at;
+    fprintf(stderr, "%s%zu/%zu  %s  %.4f  %.3g/s  %d:%02d:%02d left%s", p->terminal ? "\r" : "",
+            p->done, p->total, name, p->score / (double)p->done, rate, (int)(left / 3600.0),
+            (int)(left / 60.0) % 60, (int)left % 60, p->terminal ? "\x1b[K" : "\n");
+    fflush(stderr);
+}
+
+void g4_eval_progress_add(g4_eval_progress *p, const g4_leaf *leaf, size_t doc)
+{
+    double at = now();
+    p->done++;
+    p->score += leaf->docs[doc].score;
+    if (at - p->shown >= (p->terminal ? 0.2 : 60.0) || p->done == p->total)
+        show(p, leaf->name, at);
+}
+
+void g4_eval_progress_end(g4_eval_progress *p)
+{
+    if (p->terminal && p->done > p->before) fputc('\n', stderr);
+}
+
+/* ---- the table ---- */
+
+/* 95 %: 1.96 standard errors either side, as far as a share can lie. */
+static void print_row(const g4_eval *e, const char *name, int64_t shots, size_t n, double mean,
+                      double stderr_)
+{
+    printf("| %-40s | %6lld | %-11s | %6zu | %.4f | ", name, (long long)shots, e->task->metric, n,
+           mean);
+    if (isfinite(stderr_))
+        printf("%.4f | %.4f to %.4f |\n", stderr_, fmax(mean - 1.96 * stderr_, 0.0),
+               fmin(mean + 1.96 * stderr_, 1.0));
+    else printf("   N/A |              N/A |\n");
+}
+
+void g4_eval_table(const g4_eval *e, const g4_eval_report *r)
+{
+    struct rusage use;
+    int64_t tokens = 0;
+    size_t docs = 0;
+    printf("| %-40s | n-shot | %-11s | %6s | value  | stderr | 95 %% interval    |\n"
+           "|%.42s|-------:|-------------|-------:|-------:|-------:|-----------------:|\n",
+           "task", "metric", "n", "--------------------------------------------");
+    for (size_t i = 0; i < e->count; i++) {
+        const g4_leaf *l = &e->leaves[i];
+        print_row(e, l->name, l->shots, l->count, l->mean, l->stderr_);
+        for (size_t k = 0; k < l->count; k++) tokens += l->docs[k].tokens;
+        docs += l->count;
+    }
+    g4_pooled p = g4_eval_pool(e, NULL);
+    if (e->count > 1) print_row(e, e->task->name, e->leaves[0].shots, p.docs, p.mean, p.stderr_);
+    getrusage(RUSAGE_SELF, &use);
+    printf("%zu questions, %lld tokens, %.1f s; %.2f GB of memory at most in this run\n", docs,
+           (long long)tokens, r->seconds, (double)use.ru_maxrss * 1024e-9);
+}
