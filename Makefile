@@ -84,6 +84,9 @@ $(BUILD)/obj/%_vnni.o: ISA := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512v
                               -mavx512vnni
 $(BUILD)/obj/%_avx512bf16.o: ISA := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl \
                                     -mavx512dq -mavx512bf16
+AMX_ISA := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mamx-tile -mamx-int8
+$(BUILD)/obj/%_amx.o: ISA := $(AMX_ISA)
+$(BUILD)/obj/harness/check/amx_emulated.o: ISA := $(if $(filter x86_64%,$(MACHINE)),$(AMX_ISA))
 $(BUILD)/obj/%_dotprod.o: ISA := -march=armv8.2-a+dotprod
 $(BUILD)/obj/ref/input/video_libav.o: ISA = $(if $(PKGS_VIDEO),-DG4_WITH_LIBAV)
 # Tests gain nothing from -O3 but minutes of building.

@@ -15,6 +15,7 @@ static const struct {
     { "avx512", G4_ISA_avx512 },
     { "vnni", G4_ISA_vnni },
     { "avx512bf16", G4_ISA_avx512bf16 },
+    { "amx", G4_ISA_amx },
     { "neon", G4_ISA_neon },
     { "dotprod", G4_ISA_dotprod },
 };
@@ -24,6 +25,8 @@ enum { NAMES = sizeof names / sizeof *names };
 #if defined(__x86_64__)
 
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* Which register files the operating system saves at a context switch: XCR0,
  * bits 1, 2 xmm and ymm; 5, 6, 7 mask registers and zmm. */
@@ -34,8 +37,17 @@ static uint64_t saved_state(void)
     return (uint64_t)high << 32 | low;
 }
 
+/* Linux lets a process use tiles once it has asked for the room they take when saved:
+ * arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA), from 5.16 on. */
+static int tiles_granted(void)
+{
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XTILEDATA) == 0;
+}
+
 unsigned g4_cpu_isas(void)
 {
+    enum { TILES = 1 << 17 | 1 << 18, AMX = 1 << 24 | 1 << 25 };   /* of XCR0; of CPUID 7, edx */
     enum { YMM = 0x6, ZMM = 0xe6, AVX_VNNI = 1 << 4, AVX512_BF16 = 1 << 5 };
     unsigned a, b, c, d, a7 = 0, b7, c7, d7, isas = G4_ISA_c;
     if (!__get_cpuid(1, &a, &b, &c, &d)) return isas;
@@ -51,6 +63,8 @@ unsigned g4_cpu_isas(void)
     isas |= G4_ISA_avx512;
     if (c7 & bit_AVX512VNNI) isas |= G4_ISA_vnni;
     if (a7 & AVX512_BF16) isas |= G4_ISA_avx512bf16;
+    if (isas & G4_ISA_vnni && (d7 & AMX) == AMX && (saved & TILES) == TILES && tiles_granted())
+        isas |= G4_ISA_amx;
     return isas;
 }
 
@@ -78,7 +92,7 @@ unsigned g4_cpu_isas(void)
 const char *g4_isa_print(char text[G4_ISA_TEXT], unsigned isas)
 {
     size_t at = 0;
-    for (int i = 0; i < NAMES; i++) {   /* all names together have 44 letters: they fit */
+    for (int i = 0; i < NAMES; i++) {   /* all names together have 48 letters: they fit */
         if (!(isas & names[i].isa)) continue;
         if (at) text[at++] = ',';
         size_t n = strlen(names[i].name);

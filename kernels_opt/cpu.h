@@ -15,11 +15,12 @@ typedef enum g4_isa {
     G4_ISA_avx512 = 1 << 3,   /* avx2 + AVX-512 F, BW, VL, DQ */
     G4_ISA_vnni = 1 << 4,     /* the above + AVX-512 VNNI */
     G4_ISA_avx512bf16 = 1 << 5,   /* avx512 + AVX-512 BF16 */
-    G4_ISA_neon = 1 << 6,     /* aarch64 */
-    G4_ISA_dotprod = 1 << 7,  /* the above + the dot products of ARMv8.2 */
+    G4_ISA_amx = 1 << 6,      /* vnni + AMX tiles of 8 bits, which the system grants */
+    G4_ISA_neon = 1 << 7,     /* aarch64 */
+    G4_ISA_dotprod = 1 << 8,  /* the above + the dot products of ARMv8.2 */
 } g4_isa;
 
-enum { G4_ISA_ALL = 255, G4_ISA_TEXT = 64 };
+enum { G4_ISA_ALL = 511, G4_ISA_TEXT = 64 };
 
 unsigned g4_cpu_isas(void);
 

@@ -3,6 +3,7 @@
  * case of kernel_cases.c.  The definitions themselves: against a float64 evaluation
  * within a derived bound, and by the digest of their outputs, which must be the
  * same on every machine and compiler (kernels_opt/kernels.sha256). */
+#include "harness/check/amx_emulated.h"
 #include "harness/check/kernel_cases.h"
 #include "harness/check/suite.h"
 #include "kernels_opt/kernels.h"
@@ -20,6 +21,27 @@ Suite *check_kernels(void);
 
 static const char digest_file[] = "kernels_opt/kernels.sha256";
 
+/* All cases of an op: bits of `fast` against those of the definitions. */
+static void same_bits(const char *name, const char *op, int dtype, const g4_ops *fast)
+{
+    g4_ops ref = g4_ops_definitions();
+    int cases = kernel_case_count(op);
+    ck_assert_msg(cases > 0, "%s: no cases", name);
+    for (int i = 0; i < cases; i++) {
+        kernel_run a, b;
+        kernel_case_run(&a, &ref, op, (g4_dtype)dtype, i);
+        kernel_case_run(&b, fast, op, (g4_dtype)dtype, i);
+        ck_assert_msg(!a.fault, "definition, case %d (%s): %s", i, a.what, a.fault);
+        ck_assert_msg(!b.fault, "%s, case %d (%s): %s", name, i, b.what, b.fault);
+        int64_t at = kernel_run_differs(&a, &b);
+        ck_assert_msg(at < 0, "%s, case %d (%s): output %lld is %a, defined %a", name, i, b.what,
+                      (long long)at, (double)b.out[at < 0 ? 0 : at],
+                      (double)a.out[at < 0 ? 0 : at]);
+        kernel_run_free(&a);
+        kernel_run_free(&b);
+    }
+}
+
 /* Row _i of kernels.def alone over the definitions. */
 START_TEST(same_bits_as_definition)
 {
@@ -31,24 +53,21 @@ START_TEST(same_bits_as_definition)
         check_skip(name, "this CPU lacks the instructions");
         return;
     }
-    int dtype = g4_dtype_by_name(k->dtype), cases = kernel_case_count(k->op);
+    int dtype = g4_dtype_by_name(k->dtype);
     ck_assert_msg(dtype >= 0, "%s: no such number format", name);
-    ck_assert_msg(cases > 0, "%s: no cases", name);
-    g4_ops ref = g4_ops_definitions(), fast = ref;
+    g4_ops fast = g4_ops_definitions();
     k->put(&fast);
-    for (int i = 0; i < cases; i++) {
-        kernel_run a, b;
-        kernel_case_run(&a, &ref, k->op, (g4_dtype)dtype, i);
-        kernel_case_run(&b, &fast, k->op, (g4_dtype)dtype, i);
-        ck_assert_msg(!a.fault, "definition, case %d (%s): %s", i, a.what, a.fault);
-        ck_assert_msg(!b.fault, "%s, case %d (%s): %s", name, i, b.what, b.fault);
-        int64_t at = kernel_run_differs(&a, &b);
-        ck_assert_msg(at < 0, "%s, case %d (%s): output %lld is %a, defined %a", name, i, b.what,
-                      (long long)at, (double)b.out[at < 0 ? 0 : at],
-                      (double)a.out[at < 0 ? 0 : at]);
-        kernel_run_free(&a);
-        kernel_run_free(&b);
-    }
+    same_bits(name, k->op, dtype, &fast);
+}
+END_TEST
+
+/* What surrounds the tile instructions, on every CPU that can run that much. */
+START_TEST(amx_on_emulated_tiles)
+{
+    g4_ops fast = g4_ops_definitions();
+    if (!g4_panel_format_get((g4_dtype)_i).blocks) return;
+    if (amx_emulated_put(&fast)) same_bits("emulated AMX", "linear_panel", _i, &fast);
+    else check_skip("emulated AMX", "this CPU lacks AVX-512 VNNI");
 }
 END_TEST
 
@@ -207,7 +226,7 @@ START_TEST(isa_lists)
     ck_assert_uint_eq(isas, g4_cpu_isas());
     ck_assert_int_eq(g4_isa_parse(&isas, "c", &err), G4_OK);
     ck_assert_uint_eq(isas, G4_ISA_c);
-    static const char all[] = "c,avx2,avxvnni,avx512,vnni,avx512bf16,neon,dotprod";
+    static const char all[] = "c,avx2,avxvnni,avx512,vnni,avx512bf16,amx,neon,dotprod";
     ck_assert_str_eq(g4_isa_print(text, G4_ISA_ALL), all);
     static const char *const bad[] = { "", "c,", ",c", "avx", "avx2 ", "c,sse9", "AVX2", "c;avx2" };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -254,6 +273,7 @@ Suite *check_kernels(void)
     tcase_set_tags(t, "kernels");
     tcase_set_timeout(t, 300);   /* emulators and sanitizers are slow */
     tcase_add_loop_test(t, same_bits_as_definition, 0, count);
+    tcase_add_loop_test(t, amx_on_emulated_tiles, 0, G4_DTYPE_COUNT);
     tcase_add_loop_test(t, linear_digest, 0, G4_DTYPE_COUNT);
     tcase_add_loop_test(t, linear_panel_digest, 0, G4_DTYPE_COUNT);
     tcase_add_test(t, linear_pair_digest);
