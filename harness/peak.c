@@ -15,6 +15,8 @@
 #include <time.h>
 
 #if defined(__x86_64__)
+#include "kernels_opt/x86/tiles_amx.h"
+
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
@@ -157,6 +159,34 @@ G4_UNROLL
     return (float)_mm512_reduce_add_epi32(acc[0]);
 }
 
+/* Whole tiles, 4 sums apart; kernels_opt/x86/linear_panel_amx.c says why it has half of it. */
+__attribute__((target("amx-tile,amx-int8"))) static float
+loop8_amx(int64_t rounds, volatile const float *f)
+{
+    tile_config config = { .palette = 1 };
+    static const signed char zero[TILE_ROWS * TILE_ROW];
+    int32_t sum[TILE_ROWS * TILE_ROW / 4];
+    tile_file file = (int)f[0];
+    for (int i = 0; i < 8; i++) config.bytes[i] = TILE_ROW, config.rows[i] = TILE_ROWS;
+    tile_configure(&file, &config);
+    tile_clear(&file, 0);
+    tile_clear(&file, 1);
+    tile_clear(&file, 2);
+    tile_clear(&file, 3);
+    tile_load(&file, 4, zero, TILE_ROW);
+    tile_load(&file, 5, zero, TILE_ROW);
+    for (int64_t n = 0; n < rounds; n++)
+        for (int i = 0; i < ACCS; i += 4) {
+            tile_dot(&file, 0, 4, 5);
+            tile_dot(&file, 1, 4, 5);
+            tile_dot(&file, 2, 4, 5);
+            tile_dot(&file, 3, 4, 5);
+        }
+    tile_store(&file, 0, sum, TILE_ROW);
+    tile_end(&file);
+    return (float)sum[0];
+}
+
 /* Not the intrinsic: gcc 12 copies the sums around it, and runs out of registers. */
 __attribute__((target("avx2,avxvnni"))) static float
 loop8_avxvnni(int64_t rounds, volatile const float *f)
@@ -214,6 +244,7 @@ double g4_peak_int8(g4_par *par, unsigned isas, double seconds)
     if (isas & G4_ISA_avx2) run.loop = loop8_avx2, lanes = 32;
     if (isas & G4_ISA_avxvnni) run.loop = loop8_avxvnni, lanes = 32;
     if (isas & G4_ISA_vnni) run.loop = loop8_vnni, lanes = 64;
+    if (isas & G4_ISA_amx) run.loop = loop8_amx, lanes = TILE_ROWS * TILE_ROWS * TILE_ROW;
 #elif defined(__aarch64__)
     if (isas & G4_ISA_dotprod) run.loop = loop8_dotprod, lanes = 16;
 #endif
