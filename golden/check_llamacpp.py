@@ -63,7 +63,8 @@ class Run:
 
 def texts(a):
     with open(os.path.join(a.model, "eval", "domains.jsonl"), encoding="utf-8") as f:
-        return [json.loads(line)["text"] for line in f][:a.texts]
+        lines = [json.loads(line)["text"] for line in f]   # sorted by domain: some of each
+    return lines[::max(1, len(lines) // a.texts)]
 
 
 def check_tokens(run, model, lines):

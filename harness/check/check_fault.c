@@ -117,6 +117,7 @@ static const char *const commands[] = {
     "dump --model golden/tiny/mini/model --ids 2,3,4 --detail mtp --threads 1 --out %d/o.h5",
     "compare golden/tiny/mini/mtp_short.h5 golden/tiny/mini/mtp_short.h5 --json",
     "compare golden/tiny/mini/mtp_short.h5 golden/tiny/mini/mtp_short.h5 --plot %d/p.svg",
+    "compare harness/check/data/dump harness/check/data/dump/both.safetensors --json",
     GENERATE "--ids 2,17 --draft golden/tiny/small/model/assistant --json",
     GENERATE "--prompt <|image|> --image golden/tiny/small/image1.png",
     GENERATE "--prompt <|image|> --image " MEDIA "formats/420.jpg",

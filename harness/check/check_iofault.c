@@ -51,6 +51,7 @@ static const struct {
     { .command = "tokens --model " SMALL "model --text hello" },
     { .command = "tokens --model " SMALL "model --chat %d/chat.json" },
     { .command = "compare " MINI "mtp_short.h5 " MINI "mtp_short.h5" },
+    { .command = "compare harness/check/data/dump harness/check/data/dump/both.safetensors" },
     { .command = "verify --model " MINI "model " MINI "mtp_short.h5 --threads 1" },
     { .command = GENERATE "--ids 2,17 --draft " SMALL "model/assistant" },
     { .command = GENERATE "--prompt <|image|> --image " SMALL "image1.png" },
