@@ -80,7 +80,7 @@ static int32_t propose(run *r, int64_t i, double *confidence)
         id = g4_dist_draw(&r->q[i], unit(r, G4_DRAW_DRAFT, r->made + i));
     else
         id = g4_argmax(&r->drafts, logits, r->V);
-    if (o->pace) *confidence = r->q ? r->q[i].dense[id] : g4_probability(logits, r->V, id);
+    if (o->pace) *confidence = r->q ? r->q[i].dense[id] : g4_pace_confidence(logits, r->V, id);
     return id;
 }
 

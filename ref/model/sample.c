@@ -36,16 +36,6 @@ int32_t g4_argmax(const g4_sampler *s, const float *logits, int64_t vocab)
     return (int32_t)(best < 0 ? 0 : best);
 }
 
-double g4_probability(const float *logits, int64_t vocab, int32_t id)
-{
-    double sum = 0.0;
-    for (int64_t i = 0; i < vocab; i++) {
-        double x = (double)logits[i] - (double)logits[id];
-        if (x > -40.0) sum += g4_exp(x);   /* below, 2^18 of them are lost in rounding */
-    }
-    return 1.0 / sum;
-}
-
 /* Pairs (id, p) sorted by p falling, id rising: an in-place heap sort, so that
  * ids and p may stay apart.  before(a, b): a belongs in front of b. */
 static int before(const g4_dist *d, int64_t a, int64_t b)

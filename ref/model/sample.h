@@ -34,9 +34,6 @@ g4_status g4_dist_init(g4_dist *d, int64_t vocab, g4_arena *arena, g4_err *err);
 /* The most likely token that is not suppressed; the lowest id among equals. */
 int32_t g4_argmax(const g4_sampler *s, const float *logits, int64_t vocab);
 
-/* The probability of token id by softmax, unfiltered. */
-double g4_probability(const float *logits, int64_t vocab, int32_t id);
-
 /* Fills d; with temperature 0 all mass lies on g4_argmax. */
 void g4_dist_fill(g4_dist *d, const g4_sampler *s, const float *logits, int64_t vocab);
 
