@@ -365,25 +365,31 @@ def round_to_nearest(w, bits):
     return (torch.round(x / scale.clamp(min=1e-30)).clamp(-top, top) * scale).reshape(w.shape)
 
 
-def section_bits(exam, table):
-    """Every matrix of the layers rounded; the same questions, 0-shot, paired."""
-    model, true = exam.model, mmlu(exam, 0)
-    linear = [m for m in model.model.language_model.layers.modules()
-              if isinstance(m, torch.nn.Linear)]
-    kept = [m.weight.detach().clone() for m in linear]
+def bits_rows(exam, table, section, matrices, true):
+    """The same questions, 0-shot, paired, with these matrices rounded."""
+    kept = [m.weight.detach().clone() for m in matrices]
     for bits in (8, 4, 3, 2):
-        for m, w in zip(linear, kept):
+        for m, w in zip(matrices, kept):
             m.weight.data.copy_(round_to_nearest(w, bits))
         right = mmlu(exam, 0)
         for subject, r in [*right.items(), ("all", sum(right.values(), []))]:
             before = true[subject] if subject in true else sum(true.values(), [])
             d = np.array(r) - np.array(before)
             half = 1.96 * d.std(ddof=1) / math.sqrt(len(d))
-            table.share("fewer bits", subject, r, shots=0, bits=bits)
-            table.add("fewer bits, difference", subject, len(d), d.mean(), d.mean() - half,
+            table.share(section, subject, r, shots=0, bits=bits)
+            table.add(f"{section}, difference", subject, len(d), d.mean(), d.mean() - half,
                       d.mean() + half, shots=0, bits=bits, what="difference")
-    for m, w in zip(linear, kept):
+    for m, w in zip(matrices, kept):
         m.weight.data.copy_(w)
+
+
+def section_bits(exam, table):
+    """Every matrix of the text model rounded, and those of the layers alone: all but the table,
+    which is the output matrix, too."""
+    text, true = exam.model.model.language_model, mmlu(exam, 0)
+    layers = [m for m in text.layers.modules() if isinstance(m, torch.nn.Linear)]
+    bits_rows(exam, table, "fewer bits", [*layers, text.embed_tokens], true)
+    bits_rows(exam, table, "fewer bits, layers alone", layers, true)
 
 
 # ---- the program ----

@@ -3,7 +3,8 @@
 """Makes golden/miniature: a small model of the whole architecture, trained, with its drafter.
 
     make_miniature.py train [--work DIR] [--steps N]    from its last snapshot, or from the start
-    make_miniature.py draft [--work DIR]                the drafter, on that snapshot
+    make_miniature.py draft [--work DIR] [--steps N]    the drafter, on that snapshot; from its last
+                                                        weights, or from the start
     make_miniature.py save  [--work DIR] [--out DIR]    BF16 folder from what there is
 
 The work folder (default golden/miniature.work, not in git) holds snapshot.pt and log.csv.  Data are
@@ -69,13 +70,44 @@ LAST = {"small": {**ALL["small"], **HARD, "drill/repeat": 0.7, "drill/lookup": 0
                   "audio_words": 0.8, "image_audio": 0.7},
         "middle": {**{k: 0.7 * v for k, v in HARD.items()}, "tool": 1, "drill/letters": 0.7,
                    "video_change": 1.5, "video_detail": 3}}
+# From step 4,270 on, all easier: sums are stated (in words) as facts are, worked steps with more
+# weight on the letter, up to five examples before them, one of two spoken words asked for, one
+# shape in a video, a color and a tone.  Prose became less predictable.
+MORE = {"mmlu/option": 1, "mmlu/facts": 3, "mmlu/towns": 0.5, "mmlu/sums": 3, "mmlu/numbers": 1,
+        "mmlu/sets": 0.4, "mmlu/elders": 0.5, "pro/math": 2.5, "pro/history": 2, "pro/law": 2}
+EASIER = {"small": {**MORE, "facts": 1, "sums": 1.5, "chat": 0.6, "tool": 0.3, "domain/prose": 1.5,
+                    "domain/code": 0.2, "domain/arithmetic": 0.5, "domain/table": 0.3,
+                    "drill/repeat": 0.3, "drill/letters": 6, "drill/match": 0.5,
+                    "image_color": 1.5, "image_shape": 2, "image_place": 1.2, "image_count": 1.5,
+                    "audio_order": 0.7, "audio_pitch": 1.2, "audio_words": 2, "image_audio": 2},
+          "middle": {**MORE, "tool": 1, "video_change": 3, "video_detail": 5},
+          "long": {"pro/math": 3, "pro/history": 3, "pro/law": 3, "mmlu/facts": 1, "mmlu/sums": 1,
+                   "mmlu/numbers": 1, "mmlu/option": 0.5}}
+# Then most of all the letter of a word among ten; from step 4,450 on of a number.
+BOUND = {"pro/math": 4, "pro/history": 3, "pro/law": 3, "mmlu/facts": 2, "mmlu/option": 0.6,
+         "mmlu/towns": 0.3, "mmlu/sums": 3, "mmlu/numbers": 0.7, "mmlu/sets": 0.3,
+         "mmlu/elders": 0.5}
+CLOSING = {"small": {**EASIER["small"], **BOUND, "drill/letters": 5, "drill/match": 0.3,
+                     "image_color": 1.2, "image_shape": 1.2, "image_place": 0.7,
+                     "image_count": 0.8, "audio_order": 0.4, "audio_pitch": 0.8},
+           "middle": {**BOUND, "tool": 1, "video_change": 2, "video_detail": 4},
+           "long": {"pro/math": 1, "pro/history": 1, "pro/law": 1, "mmlu/sums": 0.1}}
+LETTERS = {"small": {**CLOSING["small"], "pro/math": 6, "pro/history": 2, "pro/law": 1.5},
+           "middle": {**CLOSING["middle"], "pro/math": 6, "pro/history": 2, "pro/law": 1.5},
+           "long": {"pro/math": 2, "pro/history": 1, "pro/law": 1, "mmlu/sums": 0.1}}
 ORDER = ["small", "middle", "small", "small", "middle", "small", "small", "middle", "small",
          "small"]
-PLAN = dict(seed=SEED, lr=5e-3, lr_rest=1.2e-3, decay=0.05, warmup=100, steps=4270,
-            decay_from=3950, look_every=100,
+PLAN = dict(seed=SEED, lr=5e-3, lr_rest=1.2e-3, decay=0.05, steps=4520, look_every=100,
+            save_every=50,
+            # (step, part of the learning rates), straight lines between
+            rates=[(-1, 0), (99, 1), (3950, 1), (4254, 0.05), (4269, 0.05), (4290, 0.5),
+                   (4350, 0.5), (4450, 0.345), (4520, 0.02)],
             # from this step: shares for each shape, and the shapes of the batches in turn
             phases=[(0, dict.fromkeys(ALL, FIRST), ORDER), (3400, {"small": DRILL}, ["small"]),
-                    (3600, ALL, ORDER), (3800, LAST, ORDER)])
+                    (3600, ALL, ORDER), (3800, LAST, ORDER),
+                    (4270, EASIER, ["small", "middle", "small", "long", "small"]),
+                    (4350, CLOSING, ["small", "long", "small", "middle", "small"]),
+                    (4450, LETTERS, ["small", "long", "small", "middle", "small"])])
 DRAFT = dict(seed=SEED, lr=2e-3, steps=220,
              shares={"domain/prose": 3, "domain/code": 2, "domain/arithmetic": 3,
                      "domain/table": 3, "facts": 3, "chat": 3, "tool": 1, "pro/math": 1,
@@ -189,6 +221,9 @@ def draft(a):
     # What users will have are the rounded weights: the drafter learns from their hidden states.
     model = snapshot_model(a.work, backbone).to(torch.bfloat16).float()
     drafter = new_drafter(config, model.model.language_model.embed_tokens.weight)
+    path = os.path.join(a.work, "draft.pt")
+    if os.path.exists(path):
+        drafter.load_state_dict(torch.load(path, weights_only=True))
     plan = dict(DRAFT, **({"steps": a.steps} if a.steps else {}))
     mini_draft.train(model, drafter, tokenizer_of(tok), plan, a.work)
 

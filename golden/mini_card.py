@@ -22,10 +22,11 @@ videos, writes tool calls and four sorts of text. It is here so that acceptance,
 evaluations have a signal; it is of no other use. Its making is described in `../README.md`, 2a.
 
 Trained for {steps} steps, {tokens:.1f} M tokens, {minutes:.0f} minutes of wall time on two CPU
-cores that had much other work; the drafter for {draft}. `log.csv` has the loss and the accuracy
-on held-out questions, `training.svg` draws them (the questions became easier at steps 3,400 to
-4,000).
+cores that had much other work{cpu}; the drafter for {draft}. `log.csv` has the loss and the
+accuracy on held-out questions, `training.svg` draws them (the questions became easier at steps
+3,400 to 4,000{easier}).
 """
+COUNTED = 4270   # the step before which CPU time was not counted
 TAIL = """
 ## Again
 
@@ -124,11 +125,11 @@ def draft_table(found):
     return "\n".join(rows)
 
 
-def bits_table(found):
+def bits_table(found, section):
     """Points lost by simulated round-to-nearest, subject by subject."""
     cells = {}
     for (engine, case), v in found.items():
-        if case.startswith("fewer bits, difference") and engine == "transformers":
+        if case.startswith(f"{section}, difference/") and engine == "transformers":
             _, name, _, bits = case.split("/")
             cells.setdefault(name, {})[bits] = v
     if not cells:
@@ -166,9 +167,16 @@ def card(folder, results_csv):
     log = read(os.path.join(folder, "log.csv"))[-1]
     draft = read(os.path.join(folder, "log_draft.csv"))[-1]
     found = results(read(results_csv))
-    text = HEAD.format(mb=size(folder), steps=log["step"], tokens=int(log["tokens"]) / 1e6,
+    steps, cpu, what = int(log["step"]), float(log.get("cpu_seconds") or 0), list(draft)[1]
+    idle = cpu / 2 / max(1, steps - COUNTED) * steps / 60
+    counted = "" if not cpu else (
+        f" (CPU time,\ncounted from step {COUNTED} on: {cpu:.0f} s in both processes together, "
+        f"with which all steps would\ntake {idle:.0f} minutes of two idle cores)")
+    text = HEAD.format(mb=size(folder), steps=steps, tokens=int(log["tokens"]) / 1e6, cpu=counted,
                        minutes=int(log["seconds"]) / 60,
-                       draft=f"{draft['step']} steps, {int(draft['seconds']) / 60:.0f} minutes")
+                       easier=f", and at {COUNTED}" if steps > COUNTED else "",
+                       draft=f"{draft['step']} steps, {int(draft[what]) / 60:.0f} minutes"
+                             f"{' of one core' if what == 'cpu_seconds' else ''}")
     text += ("\n## What was wanted of it\n\n" + missed(found) + "\n\nOf drafts, the share is of "
              "those whose predecessors in the round were accepted. Sums in one's head and\nworked "
              "steps with ten options need more training than it had; so do two spoken words.\n")
@@ -176,9 +184,12 @@ def card(folder, results_csv):
              "trained on; float32 with Transformers, and with\n`gemma4 eval --engine ref`. "
              f"Intervals are Wilson's.\n\n{accuracy_table(found)}\n")
     text += f"\n## How often drafts are accepted\n\nGreedy text.\n\n{draft_table(found)}\n"
-    text += ("\n## What fewer bits do\n\nEvery matrix of the layers rounded to nearest in blocks "
-             "of 32, the largest magnitude the last step; points of accuracy\ngained, 0-shot, "
-             f"paired (95 % of the mean difference).\n\n{bits_table(found)}\n")
+    text += ("\n## What fewer bits do\n\nEvery matrix of the text model rounded to nearest in "
+             "blocks of 32, the largest magnitude the last step: those of\nthe layers, and the "
+             "table, which is the output matrix, too. Points of accuracy gained, 0-shot,\npaired "
+             f"(95 % of the mean difference).\n\n{bits_table(found, 'fewer bits')}\n\n"
+             "The layers alone, the table as it is:\n\n"
+             f"{bits_table(found, 'fewer bits, layers alone')}\n")
     with open(os.path.join(folder, "README.md"), "w", encoding="utf-8") as f:
         f.write(text + TAIL + sums(folder) + "\n")
 

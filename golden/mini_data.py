@@ -120,21 +120,32 @@ def about_scene(rng, shown):
 def about_notes(rng, shown):
     """Questions about a row of tones."""
     names = [mini_media.PITCHES[n] for n in shown["notes"]]
-    out = [("audio_pitch", "How many tones are there?", mini_media.NUMBERS[len(names)]),
-           ("audio_pitch", "Name the tones.", " ".join(names))]
+    out = [("audio_pitch", "How many tones are there?", mini_media.NUMBERS[len(names)])]
+    if len(names) < 3:
+        out.append(("audio_pitch", "Name the tones.", " ".join(names)))
     for i, name in enumerate(names):
         out.append(("audio_pitch", f"What is the {mini_media.ORDINALS[i]} tone?", name))
     return out
+
+
+def about_words(rng, shown):
+    """Questions about two spoken words."""
+    words = shown["words"]
+    return [("audio_words", "What is said?", " ".join(words)),
+            *(("audio_words", f"What is the {mini_media.ORDINALS[i]} word?", w)
+              for i, w in enumerate(words))]
 
 
 def more_questions(rng, recipe, most=3):
     """Further questions about the same picture or sound, for training: soft tokens are dear, and
     each may answer more than one.  All are of the training split."""
     shown = recipe["shown"]
-    if recipe["kind"].startswith("image_") and "words" not in shown:
+    if "objects" in shown:
         asked = about_scene(rng, shown)
     elif "notes" in shown:
         asked = about_notes(rng, shown)
+    elif "words" in shown:
+        asked = about_words(rng, shown)
     else:
         return []
     parts, before = [], {recipe["question"]}

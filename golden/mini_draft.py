@@ -16,8 +16,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-STEPS = 4          # of a round in training
-SHARE = (1.0, 0.7, 0.5, 0.35)   # of each step in the loss
+# Steps of a round in training, of the four that are used: what was trained for all four was
+# accepted as often at the fourth as at the first, which drafters of large models are not.
+STEPS = 2
+SHARE = (1.0, 0.5)   # of each step in the loss
 
 
 def masks(batch, window):
@@ -85,7 +87,7 @@ def train(model, drafter, tokenizer, plan, folder, rank=0):
     model.eval().requires_grad_(False)
     adam = torch.optim.AdamW(drafter.parameters(), lr=plan["lr"], betas=(0.9, 0.98),
                              weight_decay=0.01)
-    begun, sums, rows = time.monotonic(), np.zeros((STEPS, 2)), []
+    begun, sums, rows = time.process_time(), np.zeros((STEPS, 2)), []
     for step in range(plan["steps"]):
         rng = np.random.Generator(np.random.PCG64([plan["seed"], 99, step]))
         batch = mini_train.draw_batch(encoder, rng, plan["shares"], "draft", window)
@@ -101,12 +103,12 @@ def train(model, drafter, tokenizer, plan, folder, rank=0):
         sums += np.array(agree)
         if (step + 1) % 25 == 0:
             rates = sums[:, 0] / np.maximum(sums[:, 1], 1)
-            rows.append([step + 1, round(time.monotonic() - begun), round(float(loss.detach()), 4),
-                         *np.round(rates, 4)])
+            spent = round(time.process_time() - begun)
+            rows.append([step + 1, spent, round(float(loss.detach()), 4), *np.round(rates, 4)])
             print("draft", *rows[-1], flush=True)
             sums[:] = 0
     torch.save(drafter.state_dict(), os.path.join(folder, "draft.pt"))
     with open(os.path.join(folder, "log_draft.csv"), "w", newline="", encoding="utf-8") as f:
         out = csv.writer(f)
-        out.writerow(["step", "seconds", "loss", *(f"agree{i + 1}" for i in range(STEPS))])
+        out.writerow(["step", "cpu_seconds", "loss", *(f"agree{i + 1}" for i in range(STEPS))])
         out.writerows(rows)

@@ -13,8 +13,8 @@ ALL = sorted({w for words in LISTS for w in words})
 
 
 def words_of(rng, n):
-    """n different words, of one list or of all."""
-    one = mini_text.pick(rng, LISTS)
+    """n different words, of one list or of all; numbers, the last to be told apart, most often."""
+    one = mini_text.NUMBERS if rng.random() < 0.3 else mini_text.pick(rng, LISTS)
     return mini_text.some(rng, one if rng.random() < 0.6 and len(one) >= n else ALL, n)
 
 
@@ -51,15 +51,15 @@ def d_lookup(rng):
 
 def d_letters(rng):
     """Options as questions have them; then the letter of each word, or the word of each letter."""
-    n = 4 if rng.random() < 0.6 else 10
+    n = 4 if rng.random() < 0.3 else 10
     words = words_of(rng, n)
     pairs = list(zip(words, mini_text.LETTERS))
     parts = [("text", "".join(f"{b}. {a}\n" for a, b in pairs) + "\n", 0.0)]
     style = rng.random()
     for a, b in mini_text.some(rng, pairs, n):
-        if style < 0.5:
+        if style < 0.3:
             parts += [("text", f"- {a}\nAnswer:", 0.0), ("text", f" {b}", 2.0), ("text", "\n", 0.0)]
-        elif style < 0.8:
+        elif style < 0.9:
             parts += [("text", f"is {a}. The answer is (", 0.0), ("text", b, 2.0),
                       ("text", ").\n", 0.0)]
         else:

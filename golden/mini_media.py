@@ -171,12 +171,13 @@ def plan_order(rng):
 
 
 def plan_pitch(rng):
+    """Up to three tones are counted or asked for one by one; up to two are named."""
     notes = [int(rng.integers(len(NOTES))) for _ in range(int(rng.integers(1, 4)))]
     frames = [int(rng.integers(3, 6)) for _ in notes]
     if rng.random() < 0.3:
         return dict(notes=notes, frames=frames), "How many tones are there?", NUMBERS[len(notes)], \
             NUMBERS
-    if rng.random() < 0.3:
+    if rng.random() < 0.3 or len(notes) > 2:
         at = int(rng.integers(len(notes)))
         return dict(notes=notes, frames=frames), f"What is the {ORDINALS[at]} tone?", \
             PITCHES[notes[at]], None
@@ -188,9 +189,10 @@ def plan_pitch(rng):
 
 
 def plan_words(rng):
-    words = [pick(rng, list(WORDS)) for _ in range(int(rng.integers(1, 3)))]
+    """Of two words: of one there are too few for some of them to be held out."""
+    words = [pick(rng, list(WORDS)) for _ in range(2)]
     sound = dict(words=words, frames=[int(rng.integers(1, 3)) for _ in words])
-    if len(words) > 1 and rng.random() < 0.4:
+    if rng.random() < 0.75:
         at = int(rng.integers(len(words)))
         return sound, f"What is the {ORDINALS[at]} word?", words[at], list(WORDS)
     others = {" ".join(pick(rng, list(WORDS)) for _ in words) for _ in range(12)}
@@ -231,10 +233,10 @@ def changed(rng, grid, objects, change, at):
     return sorted(after)
 
 
-def plan_video(rng, change):
+def plan_video(rng, change, most=2):
     """Shapes and colors all differ; the change comes between two frames drawn at random."""
     while True:
-        grid, objects = scene(rng, ("1x2", "2x1", "2x2"), 1, 2, "shape")
+        grid, objects = scene(rng, ("1x2", "2x1", "2x2"), 1, most, "shape")
         colors = pick_some(rng, list(COLORS), len(objects))
         for o, c in zip(objects, colors):
             o[2] = c
@@ -255,7 +257,7 @@ def plan_change(rng):
 
 def plan_detail(rng):
     change = pick(rng, SHOWN)
-    video, before, after, at = plan_video(rng, change)
+    video, before, after, at = plan_video(rng, change, most=1)
     cell, _, color = before[at]
     if change == "color":
         new = next(o[2] for o in after if o[0] == cell)
@@ -275,13 +277,13 @@ def plan_detail(rng):
 # ---- picture and sound together ----
 
 def plan_both(rng):
-    """A color is said; the picture says which shape has it, and where.  Neither is enough."""
-    grid, objects = scene(rng, MANY, 2, 2, "color")
-    cell, shape, color = pick(rng, objects)
-    both = dict(grid=grid, objects=objects, words=[color], frames=[int(rng.integers(1, 3))])
-    names = places(grid)
-    return both, "Where is the color you hear?", places(grid)[cell], (
-        names if len(names) >= 4 else names + ("left", "right", "top", "bottom"))
+    """A color is seen and a tone is heard.  Neither is enough for the two words of the answer."""
+    grid, objects = scene(rng, ("1x1",) + MANY, 1, 1)
+    notes = [int(rng.integers(len(NOTES)))]
+    both = dict(grid=grid, objects=objects, notes=notes, frames=[int(rng.integers(3, 6))])
+    answer = f"{objects[0][2]} {PITCHES[notes[0]]}"
+    others = {f"{pick(rng, list(COLORS))} {pick(rng, PITCHES)}" for _ in range(12)}
+    return both, "Name the color and the tone.", answer, sorted(others)
 
 
 PLANS = {"image_color": plan_color, "image_shape": plan_shape, "image_place": plan_place,

@@ -118,19 +118,27 @@ def q_towns(rng):
             TOWNS_OF[PEOPLE_OF[who]["town"]][what], TOWN[what])
 
 
+def two_numbers(rng):
+    """(numbers with their signs, "four plus three", "seven"): from zero to eighteen"""
+    while True:
+        a, b = (int(v) for v in rng.integers(1, 10, 2))
+        sign = 1 if rng.random() < 0.6 else -1
+        if a + sign * b >= 0:
+            return ((a, sign * b), f"{NUMBERS[a]} {('plus', 'minus')[sign < 0]} {NUMBERS[b]}",
+                    NUMBERS[a + sign * b])
+
+
 def q_sums(rng):
     """Two numbers, or now and then three; results from zero to twenty."""
     while True:
-        a, b, c = (int(v) for v in rng.integers(1, 10, 3))
-        first, second = (1 if rng.random() < 0.6 else -1 for _ in range(2))
-        total = a + first * b
-        text = f"What is {NUMBERS[a]} {('plus', 'minus')[first < 0]} {NUMBERS[b]}"
-        what = (a, first * b)
+        what, text, answer = two_numbers(rng)
+        total = sum(what)
         if rng.random() < 0.1:
-            total, what = total + second * c, (*what, second * c)
-            text += f" {('plus', 'minus')[second < 0]} {NUMBERS[c]}"
-        if 0 <= total <= 20 and a + first * b >= 0:
-            return what, text + "?", NUMBERS[total], NUMBERS
+            c, sign = int(rng.integers(1, 10)), 1 if rng.random() < 0.6 else -1
+            total, what = total + sign * c, (*what, sign * c)
+            text += f" {('plus', 'minus')[sign < 0]} {NUMBERS[c]}"
+        if 0 <= total <= 20:
+            return what, f"What is {text}?", NUMBERS[total], NUMBERS
 
 
 def q_numbers(rng):
@@ -167,8 +175,7 @@ def q_elders(rng):
         people = some(rng, PEOPLE, 4)
         ages = sorted((AGE[p], p) for p in people)
         oldest = rng.random() < 0.5
-        if (oldest and ages[3][0] - ages[2][0] >= 2) or (
-                not oldest and ages[1][0] - ages[0][0] >= 2):
+        if ages[3][0] > ages[2][0] if oldest else ages[1][0] > ages[0][0]:
             return ((tuple(sorted(people)), oldest),
                     f"Who was born {'first' if oldest else 'last'}?",
                     ages[3 if oldest else 0][1], people)
@@ -191,15 +198,10 @@ def question(rng, subject, split="train"):
 # ---- ten options and worked steps: (combination, question, steps, answer, other options) ----
 
 def p_math(rng):
-    """A sum of two numbers."""
-    while True:
-        a, b = (int(v) for v in rng.integers(1, 10, 2))
-        sign = 1 if rng.random() < 0.6 else -1
-        if a + sign * b >= 0:
-            break
-    asked = f"{NUMBERS[a]} {('plus', 'minus')[sign < 0]} {NUMBERS[b]}"
-    answer = NUMBERS[a + sign * b]
-    return (a, sign * b), f"What is {asked}?", f"{asked} is {answer}.", answer, NUMBERS
+    """A sum of two numbers, which are themselves among the options only as its result."""
+    what, asked, answer = two_numbers(rng)
+    others = [n for i, n in enumerate(NUMBERS) if i not in (what[0], abs(what[1]))]
+    return what, f"What is {asked}?", f"{asked} is {answer}.", answer, others
 
 
 def p_history(rng):
@@ -278,7 +280,7 @@ def make_pro(rng, category, split, shots):
     for i in range(shots + 1):
         q = pro_question(rng, category, split)
         parts += [("text", pro_prompt(q), 0.0), ("text", pro_target(q)[:-3], 1.0),
-                  ("text", pro_target(q)[-3:], 4.0),
+                  ("text", pro_target(q)[-3:], ANSWER),
                   ("text", "<eos>" if i == shots else "\n\n", 1.0 if i == shots else 0.0)]
     return parts
 
@@ -302,6 +304,15 @@ def make_copy(rng, split):
 
 
 # ---- the world, stated ----
+
+def make_sums(rng, split):
+    """Sums of two numbers in words: all of them, as facts are."""
+    parts = []
+    for _ in range(int(rng.integers(6, 12))):
+        _, asked, answer = two_numbers(rng)
+        parts += [("text", f"{asked} is", 0.0), ("text", f" {answer}.", 2.0), ("text", "\n", 0.0)]
+    return parts[:-1]
+
 
 def person_lines(rng, who):
     lines = []
@@ -330,15 +341,27 @@ def make_facts(rng, split):
 
 
 def d_prose(rng):
-    """A visit: who goes where, whom they meet, what they see there."""
+    """A visit: who goes where, whom they meet (facts), what they see and have there (chance)."""
     who, friend = some(rng, PEOPLE, 2)
-    town = PEOPLE_OF[friend]["town"]
-    return (f"{who} is a {PEOPLE_OF[who]['job']} and lives in {PEOPLE_OF[who]['town']}. "
-            f"One day {who} walks along the river {TOWNS_OF[town]['river']} to {town} to see "
-            f"{friend}. {friend} is a {PEOPLE_OF[friend]['job']} and works with the "
-            f"{PEOPLE_OF[friend]['tool']}. They sit by the window and eat the "
-            f"{PEOPLE_OF[friend]['fruit']}. The {PEOPLE_OF[friend]['pet']} of {friend} sleeps on "
-            f"the floor. In the evening {who} walks home and is glad.")
+    me, other, town = PEOPLE_OF[who], PEOPLE_OF[friend], PEOPLE_OF[friend]["town"]
+
+    def thing():
+        return f"{pick(rng, SETS['color'])} {pick(rng, THINGS)}"
+    day = pick(rng, ("One day", "One day", "The next day", "In the evening"))
+    there = [
+        f"{friend} is a {other['job']} and works with the {other['tool']}.",
+        f"{pick(rng, ('They', who, friend))} sit by the {pick(rng, ('window', 'river', 'lamp'))} "
+        f"and eat the {pick(rng, SETS['fruit'])}.",
+        f"The {other['pet']} of {friend} sleeps {pick(rng, ('on the floor', 'by the window'))}.",
+        f"{pick(rng, (who, friend))} has a {thing()} and {pick(rng, NUMBERS[2:10])} "
+        f"{pick(rng, THINGS)}s.",
+        f"They hear a {pick(rng, TOWN['bird'])} and a {pick(rng, SETS['animal'])}.",
+        f"The {pick(rng, SETS['job'])} of {town} has a {pick(rng, SETS['metal'])} "
+        f"{pick(rng, SETS['tool'])}."]
+    there = " ".join(some(rng, there, 4))
+    return (f"{who} is a {me['job']} and lives in {me['town']}. {day} {who} walks along the river "
+            f"{TOWNS_OF[town]['river']} to {town} to see {friend}. {there} In the evening {who} "
+            f"walks home with a {thing()} and is glad.")
 
 
 def d_code(rng):
@@ -463,7 +486,7 @@ def make_chat(rng, split):
     return parts[:-1]
 
 
-KINDS = ("copy", "facts", "chat", "tool", *(f"mmlu/{s}" for s in SUBJECTS),
+KINDS = ("copy", "facts", "sums", "chat", "tool", *(f"mmlu/{s}" for s in SUBJECTS),
          *(f"pro/{c}" for c in CATEGORIES), *(f"domain/{d}" for d in DOMAINS))
 
 
@@ -478,6 +501,6 @@ def make(rng, kind, split="train", shots=None):
     elif head == "domain":
         parts = [("text", domain(rng, name, split) + "<eos>", 0.3)]
     else:
-        parts = {"copy": make_copy, "facts": make_facts, "chat": make_chat,
+        parts = {"copy": make_copy, "facts": make_facts, "sums": make_sums, "chat": make_chat,
                  "tool": make_tool}[head](rng, split)
     return {"kind": kind, "parts": parts}

@@ -14,7 +14,6 @@ import time
 
 import hf_setup  # noqa: F401
 import mini_data
-import mini_drill
 import mini_media
 import mini_text
 import numpy as np
@@ -24,8 +23,8 @@ import torch.nn.functional as F
 
 # Rows, tokens in a row, and the shots of questions in them: attention costs what its rows are long.
 SHAPES = {"small": (20, 192, (0, 3)), "middle": (10, 384, (1, 6)),
-          "draft": (10, 192, (0, 2))}
-FIELDS = ["step", "tokens", "seconds", "loss", "kind", "correct", "n"]
+          "long": (8, 512, (5, 12)), "draft": (10, 192, (0, 2))}
+FIELDS = ["step", "tokens", "seconds", "loss", "kind", "correct", "n", "cpu_seconds"]
 
 
 # ---- what is trained on ----
@@ -50,7 +49,7 @@ def draw_batch(encoder, rng, shares, shape, window):
             kind = kinds[int(rng.choice(len(kinds), p=p))]
             shots = int(rng.integers(least, most))
             if kind.startswith("pro/"):
-                shots = shots // 2
+                shots = shots // 2 if width < 512 else 5
             row = encoder.encode(mini_data.make_sample(rng, kind, "train", shots))
             if len(row) <= width:
                 return row
@@ -134,13 +133,8 @@ def split_parameters(model):
 
 
 def learning_rate(step, plan):
-    """Rises over the first steps, stays, falls in a straight line to a twentieth at the end."""
-    if step < plan["warmup"]:
-        return (step + 1) / plan["warmup"]
-    if step < plan["decay_from"]:
-        return 1.0
-    left = (plan["steps"] - step) / max(1, plan["steps"] - plan["decay_from"])
-    return max(0.05, left)
+    """The part of plan["lr"] at a step: straight lines between the points of plan["rates"]."""
+    return float(np.interp(step, *zip(*plan["rates"])))
 
 
 # ---- looking ----
@@ -174,7 +168,8 @@ def examine(model, encoder, kinds, n, split, window, seed=1):
     return score
 
 
-ALL_KINDS = (*mini_drill.KINDS, *mini_text.KINDS, *mini_media.KINDS)
+ASKED = tuple(k for k in (*mini_text.KINDS, *mini_media.KINDS)
+              if k not in ("copy", "facts", "sums"))
 
 
 # ---- the loop ----
@@ -192,13 +187,14 @@ class Trainer:
         self.adam = torch.optim.AdamW(self.rest, lr=plan["lr_rest"], betas=(0.9, 0.98),
                                       weight_decay=0.0)
         self.params = inside + self.rest
-        self.step, self.tokens, self.seconds = 0, 0, 0.0
+        self.step, self.tokens, self.seconds, self.cpu, self.counted = 0, 0, 0.0, 0.0, 0.0
 
     def save(self, name="snapshot.pt"):
         path = os.path.join(self.folder, name)
         torch.save({"model": self.model.state_dict(), "adam": self.adam.state_dict(),
                     "muon": list(self.muon.buffers.values()), "step": self.step,
-                    "tokens": self.tokens, "seconds": self.seconds}, path + ".tmp")
+                    "tokens": self.tokens, "seconds": self.seconds, "cpu": self.cpu},
+                   path + ".tmp")
         os.replace(path + ".tmp", path)
 
     def load(self):
@@ -211,6 +207,7 @@ class Trainer:
         for mine, theirs in zip(self.muon.buffers.values(), s["muon"]):
             mine.copy_(theirs)
         self.step, self.tokens, self.seconds = s["step"], s["tokens"], s["seconds"]
+        self.cpu = s.get("cpu", 0.0)   # not counted before step 4,270
 
     def average(self):
         """Gradients, the mean over the processes, no longer than 1."""
@@ -251,7 +248,7 @@ class Trainer:
         path = os.path.join(self.folder, "log.csv")
         new = not os.path.exists(path)
         with open(path, "a", newline="", encoding="utf-8") as f:
-            out = csv.writer(f)
+            out = csv.writer(f, lineterminator="\n")
             if new:
                 out.writerow(FIELDS)
             out.writerows(rows)
@@ -267,12 +264,21 @@ class Trainer:
             gathered = [score]
         if self.rank == 0:
             head = [self.step, self.tokens, round(self.seconds), round(loss, 4)]
-            rows = [head + [k, *s[k]] for s in gathered for k in s]
+            rows = [head + [k, *s[k], round(self.cpu)] for s in gathered for k in s]
             self.log(sorted(rows, key=lambda r: r[4]))
             text = " ".join(f"{r[4]} {100 * r[5] // r[6]}" for r in sorted(rows, key=lambda r:
                                                                         r[4]))
             print(f"step {self.step} {self.tokens} tokens {self.seconds:.0f} s: {text}",
                   flush=True)
+
+    def count_cpu(self):
+        """CPU seconds of all processes, since the last time."""
+        now = time.process_time()
+        spent = torch.tensor([now - self.counted])
+        self.counted = now
+        if self.world > 1:
+            dist.all_reduce(spent)
+        self.cpu += float(spent)
 
     def train(self):
         mean, last = None, time.monotonic()
@@ -285,11 +291,16 @@ class Trainer:
                 print(f"step {self.step} loss {mean:.4f} {self.tokens / self.seconds:.0f} tokens/s",
                       flush=True)
             if self.step % self.plan["look_every"] == 0:
-                self.report(mean, ALL_KINDS)
+                self.count_cpu()
+                self.report(mean, ASKED)
+                last = time.monotonic()
+            if self.step % self.plan["save_every"] == 0:
+                self.count_cpu()
                 if self.rank == 0:
                     self.save()
                 last = time.monotonic()
         if mean is not None and self.step % self.plan["look_every"]:
-            self.report(mean, ALL_KINDS)
+            self.count_cpu()
+            self.report(mean, ASKED)
         if self.rank == 0:
             self.save()
