@@ -8,12 +8,14 @@ float32.  Compared: each document's hash, prompt hash and target hash, the task'
 log-likelihood and its greedy flag, generated answers and what the filter finds in them, means and
 standard errors of subjects and groups.  Wants lm-eval (pip install lm-eval==0.4.13) besides
 golden/requirements.txt.
-usage: check_eval.py --program build/gemma4 --model DIR --data DIR [--task mmlu] [--shots N]
+Without --data: every task on made-up questions of its published layout (make_eval_data.py).
+usage: check_eval.py --program build/gemma4 --model DIR [--data DIR] [--task mmlu] [--shots N]
 """
 import argparse
 import csv
 import glob
 import hashlib
+import importlib
 import importlib.resources
 import json
 import logging
@@ -23,6 +25,7 @@ import sys
 import tempfile
 
 import hf_setup  # noqa: F401
+import make_eval_data
 import numpy as np
 import torch
 
@@ -77,6 +80,36 @@ def make_tasks(task, subjects):
     return out
 
 
+LINES = {   # where lm-eval keeps the task, its split, the module of its functions
+    "hellaswag": ("hellaswag/hellaswag.yaml", "hellaswag.utils"),
+    "arc_easy": ("arc/arc_easy.yaml", None), "arc_challenge": ("arc/arc_easy.yaml", None),
+    "winogrande": ("winogrande/default.yaml", "winogrande.preprocess_winogrande"),
+    "piqa": ("piqa/piqa.yaml", None), "boolq": ("super_glue/boolq/default.yaml", None),
+    "gsm8k": ("gsm8k/gsm8k.yaml", None),
+}
+
+
+def make_lines_task(task, data):
+    import datasets
+    import yaml
+    from lm_eval.api.task import ConfigurableTask
+    name, module = LINES[task]
+    functions = importlib.import_module("lm_eval.tasks." + module) if module else None
+    loader = type("Loader", (yaml.SafeLoader,), {})
+    loader.add_constructor("!function",
+                           lambda ld, node: getattr(functions, node.value.split(".")[1]))
+    text = (importlib.resources.files("lm_eval") / "tasks" / name).read_text()
+    config = yaml.load(text, loader)
+    config.pop("tag", None)
+    config["task"] = task
+    held = {}
+    for split in ("train", make_eval_data.SPLITS[task]):
+        with open(os.path.join(data, split + ".jsonl"), encoding="utf-8") as f:
+            held[split] = datasets.Dataset.from_list([json.loads(line) for line in f])
+    config["custom_dataset"] = lambda **kw: datasets.DatasetDict(held)
+    return {task: ConfigurableTask(config=config)}
+
+
 def run_theirs(tasks, folder, shots, limit, max_tokens):
     import lm_eval
     from lm_eval.models.huggingface import HFLM
@@ -99,8 +132,8 @@ def run_theirs(tasks, folder, shots, limit, max_tokens):
                                    log_samples=True, bootstrap_iters=100000, verbosity="ERROR")
 
 
-def run_ours(a, out):
-    command = [a.program, "eval", "--model", a.model, "--task", a.task, "--data", a.data,
+def run_ours(a, data, out):
+    command = [a.program, "eval", "--model", a.model, "--task", a.task, "--data", data,
                "--shots", str(a.shots), "--out", out, "--engine", "ref", "--threads", "1"]
     command += ["--limit", str(a.limit)] if a.limit else []
     command += ["--max-tokens", str(a.max_tokens)]
@@ -140,15 +173,17 @@ class Tally:
 
 def compare(ours, our_samples, theirs, tally):
     for name, mine in our_samples.items():
-        rows = {s["doc_id"]: s for s in theirs["samples"][name]}
+        rows = {(s["doc_id"], s["filter"]): s for s in theirs["samples"][name]}
         tally.same("documents", len(mine), len(rows), name)
         for m in mine:
-            t, where = rows[m["doc_id"]], f"{name} {m['doc_id']}"
+            t, where = rows[m["doc_id"], m["filter"]], f"{name} {m['doc_id']}"
             for key in ("doc_hash", "prompt_hash", "target_hash", "target"):
                 tally.same(key, m[key], str(t[key]), where)
             args = {f"gen_args_{i}": a for i, a in enumerate(t["arguments"])}
             for key, a in args.items():
-                tally.same("arguments", list(m["arguments"][key].values())[0], a[0], where)
+                mine = list(m["arguments"][key].values())
+                n = 2 if isinstance(mine[1], str) else 1   # how a text is generated is not held
+                tally.same("arguments", mine[:n], list(a)[:n], where)
             if len(m["resps"]) > 1:
                 for k, (o, h) in enumerate(zip(m["filtered_resps"], t["filtered_resps"])):
                     tally.near("log-likelihood", o[0], h[0], BOUND, f"{where} choice {k}")
@@ -156,8 +191,9 @@ def compare(ours, our_samples, theirs, tally):
             else:
                 tally.same("response", m["resps"][0][0], t["resps"][0][0], where)
                 tally.same("filtered", m["filtered_resps"][0], t["filtered_resps"][0], where)
-            metric = m["metrics"][0]
-            tally.same(metric, float(m[metric]), float(t[metric]), where)
+            tally.same("metrics", m["metrics"], t["metrics"], where)
+            for metric in m["metrics"]:
+                tally.same(metric, float(m[metric]), float(t[metric]), where)
         row = theirs["results"][name]
         for key, v in ours["results"][name].items():
             if "," in key and isinstance(v, float) and isinstance(row.get(key), float):
@@ -173,26 +209,44 @@ def write_hashes(a, theirs):
             f.write(f"{a.task} {a.shots} {name} {hashlib.sha256(text.encode()).hexdigest()}\n")
 
 
+def hold(a, data, tally):
+    if a.task in LINES:
+        tasks = make_lines_task(a.task, data)
+    else:
+        tasks = make_tasks(a.task, read_mmlu(data) if a.task == "mmlu" else read_pro(data))
+    theirs = run_theirs(tasks, a.model, a.shots, a.limit, a.max_tokens)
+    with tempfile.TemporaryDirectory() as out:
+        ours, samples = run_ours(a, data, out)
+    compare(ours, samples, theirs, tally)
+    if a.hashes:
+        write_hashes(a, theirs)
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ap.add_argument("--program", required=True)
     ap.add_argument("--model", required=True)
-    ap.add_argument("--data", required=True)
-    ap.add_argument("--task", choices=("mmlu", "mmlu_pro"), default="mmlu")
+    ap.add_argument("--data")
+    ap.add_argument("--task", choices=["mmlu", "mmlu_pro", *LINES], default="mmlu")
     ap.add_argument("--shots", type=int, default=5)
     ap.add_argument("--limit", type=int)
     ap.add_argument("--max-tokens", type=int, default=24)
+    ap.add_argument("--count", type=int, default=60, help="questions a task, without --data")
     ap.add_argument("--hashes", help="append lm-eval's task hashes to this file")
     a = ap.parse_args()
     logging.disable(logging.WARNING)
-    subjects = read_mmlu(a.data) if a.task == "mmlu" else read_pro(a.data)
-    theirs = run_theirs(make_tasks(a.task, subjects), a.model, a.shots, a.limit, a.max_tokens)
-    with tempfile.TemporaryDirectory() as out:
-        ours, samples = run_ours(a, out)
     tally = Tally()
-    compare(ours, samples, theirs, tally)
-    if a.hashes:
-        write_hashes(a, theirs)
+    if a.data:
+        hold(a, a.data, tally)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            for a.task in LINES:
+                data = os.path.join(folder, a.task)
+                make_eval_data.make(data, a.task, a.count, 1)
+                for a.shots in (0, 3):
+                    hold(a, data, tally)
+                    print(a.task, a.shots, "shots:", sum(tally.unequal.values()), "differ so far",
+                          flush=True)
     print("equal:", ", ".join(f"{v} {k}" for k, v in tally.equal.items()))
     print("differ:", ", ".join(f"{v} {k}" for k, v in tally.unequal.items()) or "nothing",
           f"(largest difference of a log-likelihood {tally.worst:.2e})")

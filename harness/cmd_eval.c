@@ -197,7 +197,8 @@ static g4_status work(job *j)
     if (o->merge) return merge(j);
     if (!o->model || !o->task || !o->data)
         return g4_fail(j->err, G4_EINPUT, "eval needs --model, --task and --data, or --merge");
-    if (o->arg_count) return g4_fail(j->err, G4_EINPUT, "%s: only --merge takes folders", o->args[0]);
+    if (o->arg_count)
+        return g4_fail(j->err, G4_EINPUT, "%s: only --merge takes folders", o->args[0]);
     date_text(date, epoch);
     G4_TRY(parse_shard(j));
     G4_TRY(g4_eval_open(&j->eval, &src, j->err));

@@ -119,7 +119,7 @@ static const g4_option table[] = {
       "importance of each column, GGUF or .dat: what counts most is packed best" },
     { "dry-run", FLAG, 0, 0, NULL, AT(dry_run), "list tensors and formats, write nothing" },
     { "task", PATH, 0, 0, "NAME", AT(task), "what is evaluated: mmlu, mmlu_anatomy, mmlu_pro, "
-      "requests" },
+      "hellaswag, arc_easy, arc_challenge, winogrande, piqa, boolq, gsm8k, requests" },
     { "data", PATH, 0, 0, "PATH", AT(data),
       "eval: folder of the task's published files; mtp: file of prompts, a JSON object a line; "
       "imatrix: a text" },

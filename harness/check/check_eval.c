@@ -6,10 +6,12 @@
 #include "harness/eval/csv.h"
 #include "harness/eval/eval.h"
 #include "harness/eval/jsonl.h"
+#include "harness/eval/pyrandom.h"
 #include "harness/eval/pystr.h"
 
 #include "harness/check/program.h"
 #include "harness/greedy.h"
+#include "ref/base/map.h"
 #include "ref/model/forward.h"
 
 #include <check.h>
@@ -160,6 +162,61 @@ START_TEST(letters_in_answers)
 }
 END_TEST
 
+/* What lm-eval's two filters of gsm8k find, and its exact_match (lm-eval itself said so). */
+START_TEST(numbers_in_answers)
+{
+    static const char *const found[][3] = {
+        { "#### 5", "5", "5" }, { "x #### -1,250.", "-1,250.", "-1,250." },
+        { "#### a #### 7", "7", "7" }, { "####  5", "[invalid]", "5" },
+        { "so 12 and -3.", "[invalid]", "-3." }, { "$40.", "[invalid]", "$40." },
+        { "-", "[invalid]", "[invalid]" }, { "a-7 b", "[invalid]", "-7" },
+        { "--12", "[invalid]", "-12" }, { "1.", "[invalid]", "1." }, { "4 . 5", "[invalid]", "5" },
+        { "", "[invalid]", "[invalid]" }, { ".,", "[invalid]", ".," }, { "-$", "[invalid]",
+        "[invalid]" },
+    };
+    static const char *const equal[][2] = {
+        { "5", "a #### 5" }, { "1,250", "#### 1250." }, { "$40.", "z\n#### 40" }, { "5.", "5" },
+        { "5.\n", "5\n" }, { "#### 7", "7" }, { "1.5", "1,.5" }, { "X", "x" }, { "", "#### " },
+        { "a##$## 5", "5" }, { "5.$", "5" }, { "5.,\n$", "5\n" },
+    };
+    static const char *const other[][2] = {
+        { "5..", "5." }, { "5.", "5.." }, { "5.\n", "5" }, { "5", "6" }, { "5", "-5" },
+    };
+    for (size_t i = 0; i < sizeof found / sizeof found[0]; i++) {
+        ck_assert_str_eq(g4_extract_marked_number(&arena, found[i][0]), found[i][1]);
+        ck_assert_str_eq(g4_extract_last_number(&arena, found[i][0]), found[i][2]);
+    }
+    for (size_t i = 0; i < sizeof equal / sizeof equal[0]; i++)
+        ck_assert_msg(g4_same_number(equal[i][0], equal[i][1]), "%s", equal[i][0]);
+    for (size_t i = 0; i < sizeof other / sizeof other[0]; i++)
+        ck_assert_msg(!g4_same_number(other[i][0], other[i][1]), "%s", other[i][0]);
+    g4_arena_free(&arena);
+}
+END_TEST
+
+/* random.seed(0); random.shuffle and .sample as CPython 3.11 printed them. */
+START_TEST(random_numbers_are_pythons)
+{
+    static const uint32_t shuffled[3][4] = { { 2, 0, 1, 3 }, { 0, 1, 3, 2 }, { 0, 2, 1, 3 } };
+    static const uint32_t few[] = { 24, 14, 3 }, small[] = { 7, 0, 19, 18, 11 };
+    static const uint32_t many[] = { 1, 23, 149, 8, 171, 177, 21, 25, 196, 90 };
+    g4_py_random r;
+    uint32_t out[16], scratch[256];
+    g4_py_seed(&r, 0);
+    for (int i = 0; i < 3; i++) {
+        g4_py_shuffle(&r, out, 4);
+        ck_assert_mem_eq(out, shuffled[i], sizeof shuffled[i]);
+    }
+    g4_py_seed(&r, 1234);   /* of 30, 200 (10 > 5: a larger set), 21 (all kept in a list) */
+    g4_py_sample(&r, 30, 3, out, scratch);
+    ck_assert_mem_eq(out, few, sizeof few);
+    g4_py_sample(&r, 200, 10, out, scratch);
+    ck_assert_mem_eq(out, many, sizeof many);
+    g4_py_sample(&r, 21, 5, out, scratch);
+    ck_assert_mem_eq(out, small, sizeof small);
+}
+END_TEST
+
 /* ---- a model ---- */
 
 static g4_runtime rt;
@@ -185,8 +242,10 @@ static void model_close(void)
 
 static void load(const char *task, int64_t shots, int64_t limit)
 {
-    g4_eval_source src = { .name = task, .dir = DATA, .shots = shots, .limit = limit,
-                           .max_tokens = 12 };
+    char own[256];
+    snprintf(own, sizeof own, DATA "/%s", task);   /* some have a folder of their own */
+    g4_eval_source src = { .name = task, .dir = g4_path_kind(own) == 2 ? own : DATA,
+                           .shots = shots, .limit = limit, .max_tokens = 12 };
     ck_assert_msg(g4_eval_open(&eval, &src, &err) == G4_OK, "%s", err.msg);
 }
 
@@ -214,11 +273,13 @@ static void check_hashes(const char *task, int64_t shots, FILE *f)
             g4_sha256 sha;
             if (strcmp(l->name, name) != 0) continue;
             g4_sha256_begin(&sha);
-            for (size_t k = 0; k < l->count; k++) {
-                l->docs[k].response = l->docs[k].filtered = "";
-                json_decref(g4_eval_sample(&eval, &l->docs[k], k, hashes));
-                for (int h = 0; h < 3; h++) g4_sha256_add(&sha, hashes[h], 64);
-            }
+            for (int m = 0; m < eval.task->metric_count; m++)
+                for (size_t k = 0; g4_opens_filter(eval.task, m) && k < l->count; k++) {
+                    g4_doc *d = &l->docs[k];
+                    d->response = d->filtered[0] = d->filtered[1] = "";
+                    json_decref(g4_eval_sample(&eval, d, k, m, hashes));
+                    for (int h = 0; h < 3; h++) g4_sha256_add(&sha, hashes[h], 64);
+                }
             g4_sha256_end(&sha, sum);
             ck_assert_msg(strcmp(sum, want) == 0, "%s with %lld shots", name, row_shots);
             hash_lines++;
@@ -230,17 +291,20 @@ START_TEST(prompts_are_lm_evals)
 {
     static const struct { const char *task; int64_t shots; } runs[] = {
         { "mmlu", 0 }, { "mmlu", 5 }, { "mmlu_pro", 0 }, { "mmlu_pro", 5 },
+        { "hellaswag", 0 }, { "hellaswag", 3 }, { "arc_easy", 0 }, { "arc_easy", 3 },
+        { "winogrande", 0 }, { "winogrande", 3 }, { "piqa", 0 }, { "piqa", 3 },
+        { "boolq", 0 }, { "boolq", 3 }, { "gsm8k", 0 }, { "gsm8k", 3 },
     };
     FILE *f = fopen(DATA "/hashes.txt", "r");
     ck_assert_ptr_nonnull(f);
     hash_lines = 0;
-    for (int i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof runs / sizeof runs[0]; i++) {
         load(runs[i].task, runs[i].shots, 0);
         check_hashes(runs[i].task, runs[i].shots, f);
         g4_eval_close(&eval);
     }
     fclose(f);
-    ck_assert_int_eq(hash_lines, 10);   /* 2 x 3 subjects, 2 x 2 categories */
+    ck_assert_int_eq(hash_lines, 22);   /* 2 x 3 subjects, 2 x 2 categories, 2 x 6 tasks */
 }
 END_TEST
 
@@ -308,8 +372,10 @@ static void alone(const g4_doc *d, const int32_t *more, int64_t n, int64_t rows,
     free(hidden);
 }
 
-static void check_choice(const g4_doc *d, int k)
+static void check_choice(g4_doc one, int k)
 {
+    const g4_doc *d = &one;
+    if (one.contexts) one.context = one.contexts[k];
     g4_ids part = { 0 }, whole = { 0 };
     char text[8192];
     int64_t V = rt.model->config.vocab_size;
@@ -360,6 +426,8 @@ static const struct { const char *task, *model; int64_t shots, chunk; } scored[]
     { "mmlu", "golden/tiny/mini/model", 0, 1 },     { "mmlu_pro", "golden/tiny/mini/model", 1, 0 },
     { "requests", "golden/tiny/mini/model", 0, 0 }, { "requests", "golden/tiny/small/model", 0, 3 },
     { "mmlu_anatomy", "golden/tiny/even/model", 1, 0 },
+    { "winogrande", "golden/tiny/mini/model", 2, 0 },
+    { "hellaswag", "golden/tiny/mini/model", 1, 0 },
 };
 
 /* Lanes, kept prefixes and chunks change no bit. */
@@ -374,10 +442,10 @@ START_TEST(scores_are_those_of_single_requests)
             int best = 0;
             if (!d->choice_count) check_text(d);
             for (int c = 0; c < d->choice_count; c++) {
-                check_choice(d, c);
+                check_choice(*d, c);
                 if (d->loglik[c] > d->loglik[best]) best = c;
             }
-            if (d->choice_count) ck_assert(d->score == (best == d->gold));
+            if (d->choice_count) ck_assert(d->score[0] == (best == d->gold));
         }
     model_close();
 }
@@ -407,10 +475,10 @@ START_TEST(means_and_errors)
     ck_assert_int_eq(g4_eval_open(&eval, &src, &err), G4_OK);
     g4_eval e = { .task = eval.task, .leaves = leaves, .count = 3 };
     for (int i = 0; i < 3; i++) ck_assert_int_eq(g4_leaf_score(&e, &leaves[i], &err), G4_OK);
-    ck_assert(leaves[0].mean == 0.5 && leaves[1].mean == 1.0 && leaves[2].mean == 0.0);
-    ck_assert(fabs(leaves[0].stderr_ - sqrt(1.0 / 3.0) / 2.0) < 1e-15);
-    ck_assert(leaves[1].stderr_ == 0.0 && isnan(leaves[2].stderr_));
-    g4_pooled p = g4_eval_pool(&e, "g");
+    ck_assert(leaves[0].mean[0] == 0.5 && leaves[1].mean[0] == 1.0 && leaves[2].mean[0] == 0.0);
+    ck_assert(fabs(leaves[0].stderr_[0] - sqrt(1.0 / 3.0) / 2.0) < 1e-15);
+    ck_assert(leaves[1].stderr_[0] == 0.0 && isnan(leaves[2].stderr_[0]));
+    g4_pooled p = g4_eval_pool(&e, "g", 0);
     ck_assert_uint_eq(p.docs, 6);
     ck_assert(fabs(p.mean - 4.0 / 6.0) < 1e-15);
     /* sqrt((3 * 4 * (1/12) + 0) / (6 - 2) / 6) */
@@ -485,6 +553,34 @@ START_TEST(faults_are_named)
 }
 END_TEST
 
+/* Lines that lack something: each fault names file and line. */
+START_TEST(lines_are_checked)
+{
+    static const char *const bad[][3] = {
+        { "piqa", "{\"goal\": \"a\", \"sol1\": \"b\", \"label\": 0}", "line 1: sol2 is missing" },
+        { "piqa", "{\"goal\": \"a\", \"sol1\": \"b\", \"sol2\": \"c\", \"label\": 2}",
+          "line 1: label is not a number from 0 to 1" },
+        { "winogrande", "{\"sentence\": \"a\", \"answer\": \"1\"}", "sentence has no _" },
+        { "winogrande", "{\"sentence\": \"_\", \"answer\": \"3\"}", "neither 1 nor 2" },
+        { "hellaswag", "{\"activity_label\": \"\", \"ctx_a\": \"\", \"ctx_b\": \"\"}",
+          "endings is not a list" },
+        { "boolq", "{\"passage\": \"\", \"question\": \"\", \"label\": \"x\"}",
+          "label is not a number" },
+        { "boolq", "", "holds no questions" },
+    };
+    char dir[TEMPDIR_MAX];
+    tempdir_make(dir);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        g4_eval_source src = { .name = bad[i][0], .dir = dir, .shots = -1 };
+        tempdir_write(dir, "validation.jsonl", bad[i][1], strlen(bad[i][1]));
+        ck_assert_int_eq(g4_eval_open(&eval, &src, &err), G4_EINPUT);
+        ck_assert_msg(strstr(err.msg, bad[i][2]) != NULL, "%zu: %s", i, err.msg);
+        g4_eval_close(&eval);
+    }
+    tempdir_remove(dir);
+}
+END_TEST
+
 /* Requests that lack something: each fault names file and line. */
 START_TEST(requests_are_checked)
 {
@@ -521,6 +617,9 @@ Suite *check_eval(void)
     tcase_add_test(t, jsonl_lines);
     tcase_add_test(t, python_strings);
     tcase_add_test(t, letters_in_answers);
+    tcase_add_test(t, numbers_in_answers);
+    tcase_add_test(t, random_numbers_are_pythons);
+    tcase_add_test(t, lines_are_checked);
     tcase_add_test(t, prompts_are_lm_evals);
     tcase_add_test(t, requests_are_checked);
     tcase_add_test(t, means_and_errors);

@@ -6,9 +6,20 @@
 #include <math.h>
 #include <string.h>
 
+static const g4_metric acc[] = { { .name = "acc", .filter = "none" } };
+static const g4_metric acc_norm[] = { { .name = "acc", .filter = "none" },
+                                      { .name = "acc_norm", .filter = "none", .normed = 1 } };
+static const g4_metric text[] = { { "exact_match", "none", 0, g4_extract_text, g4_same_text } };
+static const g4_metric letter[] = { { "exact_match", "custom-extract", 0, g4_extract_letter,
+                                      g4_same_text } };
+static const g4_metric number[] = {
+    { "exact_match", "strict-match", 0, g4_extract_marked_number, g4_same_number },
+    { "exact_match", "flexible-extract", 0, g4_extract_last_number, g4_same_number },
+};
+
 static const g4_task tasks[] = {
-#define G4_TASK(name, metric, filter, shots, version, extract) \
-    { #name, metric, filter, shots, version, g4_task_##name, extract },
+#define G4_TASK(name, metrics, shots, version, reader) \
+    { #name, metrics, sizeof metrics / sizeof metrics[0], shots, version, g4_task_##reader },
 #include "harness/eval/tasks.def"
 #undef G4_TASK
 };
@@ -101,47 +112,55 @@ g4_status g4_leaf_init(g4_leaf *leaf, g4_eval *e, size_t docs, const g4_eval_sou
 }
 
 /* Standard error of the mean of 0/1 scores: sample deviation (n - 1) / sqrt(n). */
-static void leaf_mean(g4_leaf *leaf)
+static void leaf_mean(g4_leaf *leaf, int m)
 {
     double sum = 0.0, square = 0.0, n = 0.0;
     for (size_t i = 0; i < leaf->count; i++) {
         if (!leaf->docs[i].done) continue;
-        sum += leaf->docs[i].score;
+        sum += leaf->docs[i].score[m];
         n += 1.0;
     }
-    leaf->mean = sum / n;
+    leaf->mean[m] = sum / n;
     for (size_t i = 0; i < leaf->count; i++) {
-        double d = leaf->docs[i].score - leaf->mean;
+        double d = leaf->docs[i].score[m] - leaf->mean[m];
         if (leaf->docs[i].done) square += d * d;
     }
-    leaf->stderr_ = n > 1.0 ? sqrt(square / (n - 1.0)) / sqrt(n) : NAN;
+    leaf->stderr_[m] = n > 1.0 ? sqrt(square / (n - 1.0)) / sqrt(n) : NAN;
 }
 
-/* Python's == of the two after lower() and without ASCII punctuation. */
-static int same_answer(const char *a, const char *b)
+/* What a choice's log-likelihood is divided by: lm-eval counts code points. */
+static double length(const g4_doc *d, int k)
 {
-    static const char punctuation[] = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
-    for (;; a++, b++) {
-        while (*a && strchr(punctuation, *a)) a++;
-        while (*b && strchr(punctuation, *b)) b++;
-        int ca = *a >= 'A' && *a <= 'Z' ? *a + 32 : *a, cb = *b >= 'A' && *b <= 'Z' ? *b + 32 : *b;
-        if (ca != cb) return 0;
-        if (!ca) return 1;
+    double n = 0.0;
+    for (const char *p = (d->options ? d->options : d->choices)[k]; *p; p++)
+        n += (*p & 0xc0) != 0x80;
+    return n;
+}
+
+/* The first of equals, as numpy's argmax. */
+static int best_choice(const g4_doc *d, int normed)
+{
+    int best = 0;
+    double most = -INFINITY;
+    for (int k = 0; k < d->choice_count; k++) {
+        double v = normed ? d->loglik[k] / length(d, k) : d->loglik[k];
+        if (v > most) most = v, best = k;
     }
+    return best;
 }
 
 g4_status g4_doc_score(g4_eval *e, g4_doc *d, g4_err *err)
 {
-    int best = 0;
-    if (!d->choice_count) {
-        d->filtered = e->task->extract(&e->arena, d->response);
-        if (!d->filtered) return g4_nomem(err, "an answer");
-        d->score = same_answer(d->filtered, d->target);
-        return G4_OK;
+    for (int m = 0; m < e->task->metric_count; m++) {
+        const g4_metric *how = &e->task->metrics[m];
+        if (d->choice_count) {
+            d->score[m] = best_choice(d, how->normed) == d->gold;
+            continue;
+        }
+        d->filtered[m] = how->extract(&e->arena, d->response);
+        if (!d->filtered[m]) return g4_nomem(err, "an answer");
+        d->score[m] = how->same(d->filtered[m], d->target);
     }
-    for (int k = 1; k < d->choice_count; k++)   /* the first of equals, as numpy's argmax */
-        if (d->loglik[k] > d->loglik[best]) best = k;
-    d->score = best == d->gold;
     return G4_OK;
 }
 
@@ -149,11 +168,16 @@ g4_status g4_leaf_score(g4_eval *e, g4_leaf *leaf, g4_err *err)
 {
     for (size_t i = 0; i < leaf->count; i++)
         if (leaf->docs[i].done) G4_TRY(g4_doc_score(e, &leaf->docs[i], err));
-    leaf_mean(leaf);
+    for (int m = 0; m < e->task->metric_count; m++) leaf_mean(leaf, m);
     return G4_OK;
 }
 
-g4_pooled g4_eval_pool(const g4_eval *e, const char *group)
+int g4_opens_filter(const g4_task *t, int m)
+{
+    return m == 0 || strcmp(t->metrics[m - 1].filter, t->metrics[m].filter) != 0;
+}
+
+g4_pooled g4_eval_pool(const g4_eval *e, const char *group, int metric)
 {
     g4_pooled p = { 0 };
     double sum = 0.0, square = 0.0;
@@ -163,16 +187,11 @@ g4_pooled g4_eval_pool(const g4_eval *e, const char *group)
         if (!l->count || (group && (!l->group || strcmp(group, l->group) != 0))) continue;
         p.leaves++;
         p.docs += l->count;
-        sum += l->mean * n;
-        square += (n - 1.0) * n * l->stderr_ * l->stderr_;
+        sum += l->mean[metric] * n;
+        square += (n - 1.0) * n * l->stderr_[metric] * l->stderr_[metric];
     }
     double n = (double)p.docs, k = (double)p.leaves;
     p.mean = sum / n;
     p.stderr_ = sqrt(square / (n - k) / n);
     return p;
-}
-
-const char *g4_extract_text(g4_arena *arena, const char *response)
-{
-    return g4_py_strip(arena, response);
 }

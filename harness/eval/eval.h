@@ -17,14 +17,19 @@
 
 #include <jansson.h>
 
+enum { G4_METRICS = 2 };         /* of a task, at most */
+
 /* One question: of several continuations the likeliest one is the answer, or, where
  * there are none, a text is generated. */
 typedef struct g4_doc {
     json_t *doc;                 /* as lm-eval has it, keys in its order */
     const char *context;         /* the prompt */
+    const char *const *contexts; /* [choice_count] one for each choice; NULL: that one for all */
     const char *target;          /* str() of the right answer */
     const char *const *choices;  /* [choice_count] continuations */
     int choice_count, gold;      /* gold: the right one's index */
+    const char *const *options;  /* [choice_count] whose lengths acc_norm divides by; NULL: of
+                                  * choices */
     const char *const *until;    /* generate: texts that end the answer, NULL behind the last */
     int64_t max_tokens;
     int special;                 /* special tokens are part of the text */
@@ -34,8 +39,8 @@ typedef struct g4_doc {
     double *loglik;              /* [choice_count] */
     unsigned char *greedy;       /* [choice_count] every token was the likeliest */
     const char *response;        /* generated text, cut at `until` */
-    const char *filtered;        /* the answer in it */
-    double score;                /* 1 or 0 */
+    const char *filtered[G4_METRICS];   /* the answer in it, by each metric's filter */
+    double score[G4_METRICS];    /* 1 or 0 */
     int64_t tokens;              /* read and written for it */
     double seconds;              /* since the question that was finished before it */
     int done, other;             /* has its answers; belongs to another shard */
@@ -54,7 +59,8 @@ typedef struct g4_leaf {
     int64_t shots;
     g4_doc *docs;                /* [count] */
     size_t count, all;           /* all: without --limit */
-    double mean, stderr_;        /* stderr_ NaN below two documents */
+    double mean[G4_METRICS];
+    double stderr_[G4_METRICS];  /* NaN below two documents */
 } g4_leaf;
 
 typedef struct g4_task g4_task;
@@ -74,14 +80,22 @@ typedef struct g4_eval_source {
     int64_t max_tokens;          /* of a generated text, at most; < 0: the task's */
 } g4_eval_source;
 
+typedef struct g4_metric {
+    const char *name, *filter;   /* as in results: "acc,none" */
+    int normed;                  /* log-likelihoods count by the character */
+    /* Of a generated text: the answer in it, in the arena (NULL: out of memory), and whether
+     * it is the target. */
+    const char *(*extract)(g4_arena *arena, const char *response);
+    int (*same)(const char *answer, const char *target);
+} g4_metric;
+
 struct g4_task {
     const char *name;
-    const char *metric, *filter; /* as in results: "acc,none" */
+    const g4_metric *metrics;    /* [metric_count]; those of one filter together */
+    int metric_count;
     int64_t shots;               /* where --shots says nothing; -1: must be said */
     double version;
     g4_status (*load)(g4_eval *e, const g4_eval_source *src, g4_err *err);
-    /* The answer in a generated text, in the arena; NULL: out of memory. */
-    const char *(*extract)(g4_arena *arena, const char *response);
 };
 
 /* Reads --task's files.  Errors name the file and line.  g4_eval_close is right after
@@ -121,7 +135,7 @@ typedef struct g4_pooled {
     double mean, stderr_;
     size_t docs, leaves;
 } g4_pooled;
-g4_pooled g4_eval_pool(const g4_eval *e, const char *group);
+g4_pooled g4_eval_pool(const g4_eval *e, const char *group, int metric);
 
 /* What lm-eval calls results: means, groups, versions, hashes, how it was run. */
 typedef struct g4_eval_report {
@@ -129,21 +143,29 @@ typedef struct g4_eval_report {
     double seconds;
 } g4_eval_report;
 json_t *g4_eval_results(const g4_eval *e, const g4_eval_report *r);   /* NULL: no memory */
-/* One document of a samples file; hashes [3]: document's, prompt's, target's. */
-json_t *g4_eval_sample(const g4_eval *e, const g4_doc *d, size_t id,
+/* One document of a samples file, as the filter of metric m sees it; hashes [3]: document's,
+ * prompt's, target's. */
+json_t *g4_eval_sample(const g4_eval *e, const g4_doc *d, size_t id, int m,
                        char hashes[3][G4_SHA256_HEX]);
+/* Is metric m the first one of its filter? */
+int g4_opens_filter(const g4_task *t, int m);
 /* --model as the name of a folder; malloc'ed, NULL: no memory. */
 char *g4_eval_model_name(const g4_eval_report *r);
 /* DIR/<model>/results_<date>.json and samples_<leaf>_<date>.jsonl */
 g4_status g4_make_folder(const char *path, g4_err *err);
 g4_status g4_eval_write(const g4_eval *e, const g4_eval_report *r, const char *dir, g4_err *err);
 
-#define G4_TASK(name, metric, filter, shots, version, extract) \
-    g4_status g4_task_##name(g4_eval *e, const g4_eval_source *src, g4_err *err);
-#include "harness/eval/tasks.def"
-#undef G4_TASK
+/* Readers of tasks.def. */
+g4_status g4_task_mmlu(g4_eval *e, const g4_eval_source *src, g4_err *err);
+g4_status g4_task_mmlu_pro(g4_eval *e, const g4_eval_source *src, g4_err *err);
+g4_status g4_task_requests(g4_eval *e, const g4_eval_source *src, g4_err *err);
+g4_status g4_task_lines(g4_eval *e, const g4_eval_source *src, g4_err *err);
 
 const char *g4_extract_text(g4_arena *arena, const char *response);
 const char *g4_extract_letter(g4_arena *arena, const char *response);
+const char *g4_extract_marked_number(g4_arena *arena, const char *response);
+const char *g4_extract_last_number(g4_arena *arena, const char *response);
+int g4_same_text(const char *answer, const char *target);
+int g4_same_number(const char *answer, const char *target);
 
 #endif

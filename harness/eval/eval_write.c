@@ -32,8 +32,9 @@ static g4_status write_leaf(const g4_eval *e, const g4_leaf *l, const char *path
     g4_out out = G4_OUT_NONE;
     char hashes[3][G4_SHA256_HEX];
     g4_status s = g4_out_open(&out, path, err);
-    for (size_t i = 0; s == G4_OK && i < l->count; i++)
-        s = put(&out, g4_eval_sample(e, &l->docs[i], i, hashes), 0, err);
+    for (int m = 0; m < e->task->metric_count; m++)
+        for (size_t i = 0; g4_opens_filter(e->task, m) && s == G4_OK && i < l->count; i++)
+            s = put(&out, g4_eval_sample(e, &l->docs[i], i, m, hashes), 0, err);
     if (s == G4_OK) s = g4_out_commit(&out, err);
     g4_out_abort(&out);
     return s;

@@ -95,7 +95,10 @@ g4_status g4_eval_sum(const g4_eval *e, char hex[G4_SHA256_HEX], g4_err *err)
             if (failed) return g4_nomem(err, l->name);
             add_text(&sha, d->context);
             add_text(&sha, d->target);
-            for (int c = 0; c < d->choice_count; c++) add_text(&sha, d->choices[c]);
+            for (int c = 0; c < d->choice_count; c++) {
+                add_text(&sha, d->choices[c]);
+                if (d->contexts) add_text(&sha, d->contexts[c]);
+            }
             for (const char *const *u = d->until; u && *u; u++) add_text(&sha, *u);
             G4_TRY(add_media(&sha, d, err));
         }

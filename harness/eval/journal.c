@@ -117,10 +117,11 @@ static g4_status check_header(const char *path, const json_t *v, g4_err *err)
     const char *format, *date, *text;
     json_int_t version, n, shard = 0, shards = 0;
     json_t *config;
-    if (json_unpack((json_t *)v, "{s:s, s:I, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:o, s:[I, I]}",
-                    "format", &format, "format_version", &version, "started", &date, "task", &text,
-                    "data", &text, "shots", &n, "limit", &n, "max_tokens", &n, "documents", &text,
-                    "model", &text, "config", &config, "shard", &shard, &shards) != 0 ||
+    if (json_unpack((json_t *)v, "{s:s, s:I, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:o, "
+                    "s:[I, I]}", "format", &format, "format_version", &version, "started", &date,
+                    "task", &text, "data", &text, "shots", &n, "limit", &n, "max_tokens", &n,
+                    "documents", &text, "model", &text, "config", &config, "shard", &shard,
+                    &shards) != 0 ||
         !json_is_string(json_object_get(config, "model_args")) || shard < 0 || shard >= shards)
         return bad(path, 1, "is not the settings of an evaluation", err);
     if (strcmp(format, "gemma4-eval") != 0 || version != 1 || !*date ||

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,7 +25,7 @@ g4_status g4_eval_progress_begin(g4_eval_progress *p, g4_eval *e, g4_err *err)
             if (!d->done) continue;
             G4_TRY(g4_doc_score(e, d, err));
             p->before++;
-            p->score += d->score;
+            p->score += d->score[0];
         }
     p->done = p->before;
     p->shown = p->begin;
@@ -47,7 +48,7 @@ void g4_eval_progress_add(g4_eval_progress *p, const g4_leaf *leaf, size_t doc)
 {
     double at = now();
     p->done++;
-    p->score += leaf->docs[doc].score;
+    p->score += leaf->docs[doc].score[0];
     if (at - p->shown >= (p->terminal ? 0.2 : 60.0) || p->done == p->total)
         show(p, leaf->name, at);
 }
@@ -60,33 +61,39 @@ void g4_eval_progress_end(g4_eval_progress *p)
 /* ---- the table ---- */
 
 /* 95 %: 1.96 standard errors either side, as far as a share can lie. */
-static void print_row(const g4_eval *e, const char *name, int64_t shots, size_t n, double mean,
-                      double stderr_)
+static void print_row(const g4_metric *how, const char *name, int64_t shots, g4_pooled p)
 {
-    printf("| %-40s | %6lld | %-11s | %6zu | %.4f | ", name, (long long)shots, e->task->metric, n,
-           mean);
-    if (isfinite(stderr_))
-        printf("%.4f | %.4f to %.4f |\n", stderr_, fmax(mean - 1.96 * stderr_, 0.0),
-               fmin(mean + 1.96 * stderr_, 1.0));
+    char metric[48];
+    int plain = strcmp(how->filter, "none") == 0;
+    snprintf(metric, sizeof metric, "%s%s%s", how->name, plain ? "" : ",",
+             plain ? "" : how->filter);
+    printf("| %-40s | %6lld | %-12s | %6zu | %.4f | ", name, (long long)shots, metric, p.docs,
+           p.mean);
+    if (isfinite(p.stderr_))
+        printf("%.4f | %.4f to %.4f |\n", p.stderr_, fmax(p.mean - 1.96 * p.stderr_, 0.0),
+               fmin(p.mean + 1.96 * p.stderr_, 1.0));
     else printf("   N/A |              N/A |\n");
 }
 
 void g4_eval_table(const g4_eval *e, const g4_eval_report *r)
 {
+    const g4_task *t = e->task;
     struct rusage use;
     int64_t tokens = 0;
     size_t docs = 0;
-    printf("| %-40s | n-shot | %-11s | %6s | value  | stderr | 95 %% interval    |\n"
-           "|%.42s|-------:|-------------|-------:|-------:|-------:|-----------------:|\n",
+    printf("| %-40s | n-shot | %-12s | %6s | value  | stderr | 95 %% interval    |\n"
+           "|%.42s|-------:|--------------|-------:|-------:|-------:|-----------------:|\n",
            "task", "metric", "n", "--------------------------------------------");
     for (size_t i = 0; i < e->count; i++) {
         const g4_leaf *l = &e->leaves[i];
-        print_row(e, l->name, l->shots, l->count, l->mean, l->stderr_);
+        for (int m = 0; m < t->metric_count; m++)
+            print_row(&t->metrics[m], l->name, l->shots,
+                      (g4_pooled){ l->mean[m], l->stderr_[m], l->count, 1 });
         for (size_t k = 0; k < l->count; k++) tokens += l->docs[k].tokens;
         docs += l->count;
     }
-    g4_pooled p = g4_eval_pool(e, NULL);
-    if (e->count > 1) print_row(e, e->task->name, e->leaves[0].shots, p.docs, p.mean, p.stderr_);
+    for (int m = 0; e->count > 1 && m < t->metric_count; m++)
+        print_row(&t->metrics[m], t->name, e->leaves[0].shots, g4_eval_pool(e, NULL, m));
     getrusage(RUSAGE_SELF, &use);
     printf("%zu questions, %lld tokens, %.1f s; %.2f GB of memory at most in this run\n", docs,
            (long long)tokens, r->seconds, (double)use.ru_maxrss * 1024e-9);

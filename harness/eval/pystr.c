@@ -3,8 +3,10 @@
 
 #include "ref/input/utf8.h"
 
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
+#include <wctype.h>
 
 /* str.isspace(): bidirectional classes WS, B, S and category Zs. */
 static int is_space(uint32_t c)
@@ -35,6 +37,49 @@ const char *g4_py_strip(g4_arena *arena, const char *text)
         at += len;
     }
     return g4_arena_strndup(arena, text + begin, end > begin ? end - begin : 0);
+}
+
+const char *g4_py_replace(g4_arena *arena, const char *text, const char *what, const char *by)
+{
+    size_t n = 0, w = strlen(what), k = strlen(by);
+    if (!text) return NULL;
+    char *out = g4_arena_alloc(arena, strlen(text) / w * (k > w ? k : w) + strlen(text) + 1, 1);
+    while (out && *text) {
+        int hit = strncmp(text, what, w) == 0;
+        memcpy(out + n, hit ? by : text, hit ? k : 1);
+        n += hit ? k : 1;
+        text += hit ? w : 1;
+    }
+    return out;
+}
+
+static size_t encode(uint32_t c, char *to)
+{
+    if (c < 0x80) return *to = (char)c, 1;
+    size_t n = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    for (size_t i = n; i-- > 1; c >>= 6) to[i] = (char)(0x80 | (c & 0x3f));
+    to[0] = (char)((0xf00u >> n & 0xff) | c);   /* n ones, a zero, the rest */
+    return n;
+}
+
+const char *g4_py_capitalize(g4_arena *arena, const char *text)
+{
+    size_t n = strlen(text), k = 0;
+    char *out = g4_arena_alloc(arena, 2 * n + 1, 1);
+    locale_t names = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+    for (size_t at = 0; out && at < n;) {
+        size_t len = g4_utf8_len((const unsigned char *)text + at, n - at);
+        if (len == 0) len = 1;
+        uint32_t c = code_point((const unsigned char *)text + at, len);
+        if (c < 0x80 && at == 0 && c >= 'a' && c <= 'z') c -= 32;
+        else if (c < 0x80 && at > 0 && c >= 'A' && c <= 'Z') c += 32;
+        else if (c >= 0x80 && names)
+            c = (uint32_t)(at ? towlower_l((wint_t)c, names) : towupper_l((wint_t)c, names));
+        k += encode(c, out + k);
+        at += len;
+    }
+    if (names) freelocale(names);
+    return out;
 }
 
 static void put(g4_buffer *b, const char *data, size_t size)

@@ -13,6 +13,13 @@
 /* str.strip(): the text without the white space (Unicode's) at both ends. */
 const char *g4_py_strip(g4_arena *arena, const char *text);   /* NULL: out of memory */
 
+/* text.replace(what, by); text NULL: NULL. */
+const char *g4_py_replace(g4_arena *arena, const char *text, const char *what, const char *by);
+
+/* text.capitalize(), for letters that become one letter in the other case (not "ß") and
+ * without the final sigma's rule. */
+const char *g4_py_capitalize(g4_arena *arena, const char *text);
+
 /* json.dumps(value, ensure_ascii=False) with indent=2 (indent 1) or on one line
  * (indent 0), appended to b. */
 typedef struct g4_buffer {

@@ -33,8 +33,9 @@ static json_t *arguments(const g4_doc *d)
     char key[32];
     for (int i = 0; i < d->choice_count; i++) {
         snprintf(key, sizeof key, "gen_args_%d", i);
-        json_object_set_new(all, key, json_pack("{s:s, s:s}", "arg_0", d->context, "arg_1",
-                                                d->choices[i]));
+        json_object_set_new(all, key, json_pack("{s:s, s:s}", "arg_0",
+                                                d->contexts ? d->contexts[i] : d->context,
+                                                "arg_1", d->choices[i]));
     }
     if (d->choice_count) return all;
     json_t *until = json_array();
@@ -47,8 +48,8 @@ static json_t *arguments(const g4_doc *d)
     return all;
 }
 
-/* resps: a list for each request; filtered: what the filter left of them. */
-static void responses(const g4_doc *d, json_t **resps, json_t **filtered)
+/* resps: a list for each request; filtered: what metric m's filter left of them. */
+static void responses(const g4_doc *d, int m, json_t **resps, json_t **filtered)
 {
     *resps = json_array();
     *filtered = json_array();
@@ -60,10 +61,20 @@ static void responses(const g4_doc *d, json_t **resps, json_t **filtered)
     }
     if (d->choice_count) return;
     json_array_append_new(*resps, json_pack("[s]", d->response));
-    json_array_append_new(*filtered, json_string(d->filtered));
+    json_array_append_new(*filtered, json_string(d->filtered[m]));
 }
 
-json_t *g4_eval_sample(const g4_eval *e, const g4_doc *d, size_t id,
+/* The metrics of the filter that metric m opens, and their values. */
+static void add_scores(json_t *sample, const g4_task *t, const g4_doc *d, int m)
+{
+    json_t *names = json_object_get(sample, "metrics");
+    for (int first = m; m < t->metric_count && (m == first || !g4_opens_filter(t, m)); m++) {
+        json_array_append_new(names, json_string(t->metrics[m].name));
+        json_object_set_new(sample, t->metrics[m].name, json_real(d->score[m]));
+    }
+}
+
+json_t *g4_eval_sample(const g4_eval *e, const g4_doc *d, size_t id, int m,
                        char hashes[3][G4_SHA256_HEX])
 {
     g4_buffer b = { 0 };
@@ -74,31 +85,39 @@ json_t *g4_eval_sample(const g4_eval *e, const g4_doc *d, size_t id,
         return NULL;
     }
     g4_py_hash(b.data, hashes[0]);
-    g4_py_hash(d->context, hashes[1]);
+    g4_py_hash(d->contexts ? d->contexts[0] : d->context, hashes[1]);
     g4_py_hash(d->target, hashes[2]);
     free(b.data);
-    responses(d, &resps, &filtered);
-    return json_pack("{s:I, s:O, s:s, s:o, s:o, s:o, s:s, s:[s], s:s, s:s, s:s, s:f}", "doc_id",
-                     (json_int_t)id, "doc", d->doc, "target", d->target, "arguments",
-                     arguments(d), "resps", resps, "filtered_resps", filtered, "filter",
-                     e->task->filter, "metrics", e->task->metric, "doc_hash", hashes[0],
-                     "prompt_hash", hashes[1], "target_hash", hashes[2], e->task->metric,
-                     d->score);
+    responses(d, m, &resps, &filtered);
+    json_t *s = json_pack("{s:I, s:O, s:s, s:o, s:o, s:o, s:s, s:[], s:s, s:s, s:s}", "doc_id",
+                          (json_int_t)id, "doc", d->doc, "target", d->target, "arguments",
+                          arguments(d), "resps", resps, "filtered_resps", filtered, "filter",
+                          e->task->metrics[m].filter, "metrics", "doc_hash", hashes[0],
+                          "prompt_hash", hashes[1], "target_hash", hashes[2]);
+    add_scores(s, e->task, d, m);
+    return s;
 }
 
 /* ---- the results ---- */
 
-/* {"name", "alias", "sample_len", "acc,none", "acc_stderr,none"} */
-static json_t *row(const g4_eval *e, const char *name, const char *alias, size_t n, double mean,
-                   double stderr_)
+/* {"name", "alias", "sample_len", "acc,none", "acc_stderr,none", ...} of a leaf, or
+ * (leaf NULL) of a group or, group NULL, of all */
+static json_t *row(const g4_eval *e, const char *name, const char *alias, const g4_leaf *leaf,
+                   const char *group)
 {
     char key[80];
     json_t *r = json_pack("{s:s, s:s, s:I}", "name", name, "alias", alias, "sample_len",
-                          (json_int_t)n);
-    snprintf(key, sizeof key, "%s,%s", e->task->metric, e->task->filter);
-    json_object_set_new(r, key, real_or(mean, "N/A"));
-    snprintf(key, sizeof key, "%s_stderr,%s", e->task->metric, e->task->filter);
-    json_object_set_new(r, key, real_or(stderr_, "N/A"));
+                          (json_int_t)(leaf ? leaf->count : g4_eval_pool(e, group, 0).docs));
+    for (int m = 0; m < e->task->metric_count; m++) {
+        const g4_metric *how = &e->task->metrics[m];
+        g4_pooled p = { 0 };
+        if (leaf) p = (g4_pooled){ .mean = leaf->mean[m], .stderr_ = leaf->stderr_[m] };
+        else p = g4_eval_pool(e, group, m);
+        snprintf(key, sizeof key, "%s,%s", how->name, how->filter);
+        json_object_set_new(r, key, real_or(p.mean, "N/A"));
+        snprintf(key, sizeof key, "%s_stderr,%s", how->name, how->filter);
+        json_object_set_new(r, key, real_or(p.stderr_, "N/A"));
+    }
     return r;
 }
 
@@ -114,9 +133,8 @@ static int opens_group(const g4_eval *e, size_t i)
 static void groups(const g4_eval *e, json_t *rows, json_t *members)
 {
     const char *name = e->task->name;
-    g4_pooled p = g4_eval_pool(e, NULL);
     json_t *top = json_array();
-    json_object_set_new(rows, name, row(e, name, name, p.docs, p.mean, p.stderr_));
+    json_object_set_new(rows, name, row(e, name, name, NULL, NULL));
     json_object_set_new(members, name, top);
     for (size_t i = 0; i < e->count; i++) {
         const g4_leaf *l = &e->leaves[i];
@@ -125,11 +143,9 @@ static void groups(const g4_eval *e, json_t *rows, json_t *members)
             continue;
         }
         if (opens_group(e, i)) {
-            p = g4_eval_pool(e, l->group);
             json_array_append_new(top, json_string(l->group));
             json_object_set_new(members, l->group, json_array());
-            json_object_set_new(rows, l->group, row(e, l->group, l->group, p.docs, p.mean,
-                                                    p.stderr_));
+            json_object_set_new(rows, l->group, row(e, l->group, l->group, NULL, l->group));
         }
         json_array_append_new(json_object_get(members, l->group), json_string(l->name));
     }
@@ -171,14 +187,23 @@ static json_t *leaf_hash(const g4_eval *e, const g4_leaf *l)
     char hashes[3][G4_SHA256_HEX], sum[G4_SHA256_HEX];
     g4_sha256 sha;
     g4_sha256_begin(&sha);
-    for (size_t i = 0; i < l->count; i++) {
-        json_t *s = g4_eval_sample(e, &l->docs[i], i, hashes);
-        if (!s) return NULL;
-        json_decref(s);
-        for (int k = 0; k < 3; k++) g4_sha256_add(&sha, hashes[k], G4_SHA256_HEX - 1);
-    }
+    for (int m = 0; m < e->task->metric_count; m++)
+        for (size_t i = 0; g4_opens_filter(e->task, m) && i < l->count; i++) {
+            json_t *s = g4_eval_sample(e, &l->docs[i], i, m, hashes);
+            if (!s) return NULL;
+            json_decref(s);
+            for (int k = 0; k < 3; k++) g4_sha256_add(&sha, hashes[k], G4_SHA256_HEX - 1);
+        }
     g4_sha256_end(&sha, sum);
     return json_string(sum);
+}
+
+static json_t *better(const g4_task *t)
+{
+    json_t *all = json_object();
+    for (int m = 0; m < t->metric_count; m++)
+        json_object_set_new(all, t->metrics[m].name, json_true());
+    return all;
 }
 
 /* Per leaf: {"mmlu_anatomy": ...} under each of these keys. */
@@ -194,11 +219,11 @@ static void fill(per_leaf *p, const g4_eval *e, const g4_eval_report *r)
         const g4_leaf *l = &e->leaves[i];
         const char *n = l->name;
         if (e->count == 1) json_object_set_new(p->members, n, json_array());
-        json_object_set_new(p->results, n, row(e, n, l->alias, l->count, l->mean, l->stderr_));
+        json_object_set_new(p->results, n, row(e, n, l->alias, l, NULL));
         json_object_set_new(p->configs, n, leaf_config(e, l, r));
         json_object_set_new(p->versions, n, json_real(e->task->version));
         json_object_set_new(p->shots, n, json_integer((json_int_t)l->shots));
-        json_object_set_new(p->better, n, json_pack("{s:b}", e->task->metric, 1));
+        json_object_set_new(p->better, n, better(e->task));
         json_object_set_new(p->samples, n, json_pack("{s:I, s:I}", "original",
                                                      (json_int_t)l->all, "effective",
                                                      (json_int_t)l->count));
@@ -217,8 +242,8 @@ json_t *g4_eval_results(const g4_eval *e, const g4_eval_report *r)
     snprintf(seconds, sizeof seconds, "%.6f", r->seconds);
     json_t *config = json_object_get(r->header, "config");
     char *name = g4_eval_model_name(r);
-    json_t *all = json_pack("{s:o, s:o*, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:n, s:s, s:o, s:s, s:s, s:s,"
-                     " s:n, s:s}",
+    json_t *all = json_pack("{s:o, s:o*, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:n, s:s, s:o, s:s, "
+                            "s:s, s:s, s:n, s:s}",
                      "results", p.results, "groups", groups_row, "group_subtasks", p.members,
                      "configs", p.configs, "versions", p.versions, "n-shot", p.shots,
                      "higher_is_better", p.better, "n-samples", p.samples, "config",

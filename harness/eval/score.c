@@ -128,9 +128,10 @@ static g4_status job_for(scoring *s, size_t doc, const char *context, const int3
 static g4_status ask(scoring *s, size_t doc, int choice, g4_ids *whole, g4_ids *part, g4_err *err)
 {
     const g4_doc *d = &s->leaf->docs[doc];
-    size_t n = strlen(d->context);
     asked *a = &s->asked[s->asked_count++];
-    const char *context = d->context, *more = choice < 0 ? "" : d->choices[choice];
+    const char *context = choice >= 0 && d->contexts ? d->contexts[choice] : d->context;
+    size_t n = strlen(context);
+    const char *more = choice < 0 ? "" : d->choices[choice];
     *a = (asked){ .doc = doc, .choice = choice };
     if (choice >= 0 && n && strchr(" \t\n\r\f\v", context[n - 1])) {
         while (n && strchr(" \t\n\r\f\v", context[n - 1])) n--;

@@ -144,15 +144,3 @@ g4_status g4_task_mmlu_pro(g4_eval *e, const g4_eval_source *src, g4_err *err)
     g4_jsonl_free(&val);
     return s;
 }
-
-/* re.findall(r"answer is \(?([ABCDEFGHIJ])\)?")[0]; lm-eval's fallback where there is none. */
-const char *g4_extract_letter(g4_arena *arena, const char *response)
-{
-    static const char what[] = "answer is ";
-    for (const char *p = response; (p = strstr(p, what)); p++) {
-        const char *at = p + sizeof what - 1;
-        at += *at == '(';
-        if (*at >= 'A' && *at <= 'J') return g4_arena_strndup(arena, at, 1);
-    }
-    return g4_arena_strndup(arena, "[invalid]", 9);
-}
