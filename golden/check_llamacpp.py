@@ -53,6 +53,12 @@ class Run:
             raise SystemExit(f"gemma4 {' '.join(words)}: exit {r.returncode}\n{r.stderr}")
         return r.stdout
 
+    def save(self):
+        """What has been found so far, so that a run that is stopped has not run for nothing."""
+        if self.a.csv:
+            peer_rows.save(self.a.csv, "miniature", self.a.threads, self.rows)
+        self.rows = []
+
     def check(self, holds, text):
         self.failed += not holds
         print(("ok       " if holds else "DIFFERS  ") + text, flush=True)
@@ -137,6 +143,7 @@ def check_format(run, maker, kind, path, cases, ids, truth):
     run.check(holds, f"{maker:9} {kind:7} KL to ref: ours {a:.3e}, llama.cpp's {b:.3e} "
               f"({a / b if b else 1:.3f}), the weights alone {alone:.3e}; ours to llama.cpp's "
               f"{between:.1e}{'' if near else '; a gap in our favour'}")
+    run.save()
 
 
 def swapped(source, out, layer):
@@ -247,8 +254,7 @@ def main():
                 check_format(run, "llama.cpp", kind, source if kind == "f32" else path, cases,
                              ids, truth)
         check_activations(run, f32)
-        if a.csv:
-            peer_rows.save(a.csv, "miniature", a.threads, run.rows)
+        run.save()
     print("agrees" if run.failed == 0 else f"{run.failed} differ")
     return 1 if run.failed else 0
 
