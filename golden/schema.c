@@ -8,7 +8,7 @@
 
 /* Probing stops here: a bound on work, not on models (the format writes two
  * digits for a layer; three still parse). */
-enum { MAX_LAYERS = 1000, MAX_STEPS = 1000 };
+enum { MAX_LAYERS = 1000, MAX_STEPS = 1000, MAX_BLOCKS = 1000 };
 
 typedef struct named_rule {
     const char *path;
@@ -44,6 +44,19 @@ static const named_rule inputs_after[] = {
     {"inputs/drafted", EQUAL(I32, 1)},
     {"inputs/generated", EQUAL(I32, 1)},
     {"inputs/assisted", EQUAL(I32, 1)},
+};
+/* What `gemma4 kl --save` writes (harness/kl/store.c). */
+static const named_rule windows[] = {
+    {"windows/ids", EQUAL(I32, 1)},
+    {"windows/tokens", EQUAL(I32, 1)},
+    {"windows/scored", EQUAL(I32, 1)},
+    {"windows/lead", EQUAL(I32, 1)},
+};
+static const named_rule distributions[] = {
+    {"distributions/%S/top_ids", EQUAL(I32, 2)},
+    {"distributions/%S/top_logprobs", {G4_GOLDEN_F32, 0, G4_GOLDEN_REAL, 2, 1, 0}},
+    {"distributions/%S/rest", {G4_GOLDEN_F32, 0, G4_GOLDEN_REAL, 1, 1, 0}},
+    {"distributions/%S/token_logprobs", {G4_GOLDEN_F32, 0, G4_GOLDEN_REAL, 1, 1, 0}},
 };
 #undef EQUAL
 
@@ -171,13 +184,33 @@ static g4_status visit_trunk(const g4_schema_visitor *v, g4_err *err)
     return G4_OK;
 }
 
+/* Numbered from 0 without a gap. */
+static g4_status visit_blocks(const g4_schema_visitor *v, g4_err *err)
+{
+    for (int n = 0; n < MAX_BLOCKS; n++) {
+        char path[G4_GOLDEN_PATH];
+        int yes;
+        snprintf(path, sizeof path, "distributions/%03d", n);
+        G4_TRY(v->group(v->ctx, path, &yes, err));
+        if (!yes) break;
+        for (size_t i = 0; i < sizeof distributions / sizeof *distributions; i++) {
+            const char *name = strrchr(distributions[i].path, '/');
+            snprintf(path, sizeof path, "distributions/%03d%s", n, name);
+            G4_TRY(v->set(v->ctx, path, &distributions[i].rule, err));
+        }
+    }
+    return G4_OK;
+}
+
 g4_status g4_schema_walk(const g4_schema_visitor *v, g4_err *err)
 {
     G4_TRY(visit_rules(v, RULES(inputs_before), err));
     for (int id = 0; id < G4_TAP_COUNT; id++)
         if (in_tower(id)) G4_TRY(visit_tap(v, id, 0, 0, err));
     G4_TRY(visit_trunk(v, err));
-    return visit_rules(v, RULES(inputs_after), err);
+    G4_TRY(visit_rules(v, RULES(inputs_after), err));
+    G4_TRY(visit_rules(v, RULES(windows), err));
+    return visit_blocks(v, err);
 }
 
 /* Does path fit a pattern, where %L and %S stand for digits? */
@@ -210,8 +243,14 @@ int g4_schema_find(const char *path, g4_schema_rule *rule)
 {
     static const char root[] = "activations/";
     if (find_rule(path, RULES(inputs_before), rule) || find_rule(path, RULES(masks), rule) ||
-        find_rule(path, RULES(last_rows), rule) || find_rule(path, RULES(inputs_after), rule))
+        find_rule(path, RULES(last_rows), rule) || find_rule(path, RULES(inputs_after), rule) ||
+        find_rule(path, RULES(windows), rule))
         return 1;
+    for (size_t i = 0; i < sizeof distributions / sizeof *distributions; i++) {
+        if (!fits(path, distributions[i].path)) continue;
+        *rule = distributions[i].rule;
+        return 1;
+    }
     if (!starts(path, root)) return 0;
     for (int id = 0; id < G4_TAP_COUNT; id++) {
         if (!fits(path + sizeof root - 1, patterns[id])) continue;

@@ -81,7 +81,8 @@ static const g4_option table[] = {
       "worker threads (default: the CPUs this process may use); results do not depend on it" },
     { "chunk", INT, 1, INT_MAX_31, "N", AT(chunk),
       "prefill at most N tokens at once; extended to the end of an image it would split" },
-    { "ctx", INT, 1, INT_MAX_31, "N", AT(ctx), "context: tokens that the cache can hold" },
+    { "ctx", INT, 1, INT_MAX_31, "N", AT(ctx), "context: tokens that the cache can hold; "
+      "perplexity, kl: tokens of a window (default 512)" },
     { "kv", CHOICE, 0, 0, "f32|f16|q8_0", AT(kv), "number format of the cache" },
     { "detail", CHOICE, 0, 0, "all|layer|output|mtp|generate", AT(detail),
       "which activations are kept: all; every module of the first and last layer and outputs "
@@ -122,11 +123,32 @@ static const g4_option table[] = {
       "hellaswag, arc_easy, arc_challenge, winogrande, piqa, boolq, gsm8k, requests" },
     { "data", PATH, 0, 0, "PATH", AT(data),
       "eval: folder of the task's published files; mtp: file of prompts, a JSON object a line; "
-      "imatrix: a text" },
+      "imatrix: a text; "
+      "perplexity, kl: a text, or F.jsonl with text or ids, perhaps prompt, a line" },
+    { "reference", PATH, 0, 0, "MODEL|F", AT(reference),
+      "what the candidate is held against: a model, a file that --save wrote, or llama.cpp's "
+      "(--kl-divergence-base)" },
+    { "reference-engine", CHOICE, 0, 0, "ref|opt", AT(reference_engine),
+      "engine of a reference that is a model (default ref)" },
+    { "protocol", CHOICE, 0, 0, "raw|framed|self", AT(protocol),
+      "raw: the text behind <bos> (default; for base models); framed: as the model's turn of a "
+      "chat; self: the reference's own greedy answers to prompts (a plain text: one a line)" },
+    { "windows", CHOICE, 0, 0, "rolling|halves|lm-eval", AT(windows),
+      "rolling (default): every token once, behind <bos> and what comes before it; lm-eval: the "
+      "same with <bos> in the first window alone; halves: llama.cpp's, the second half of each "
+      "piece" },
+    { "stride", INT, 1, INT_MAX_31, "N", AT(stride),
+      "tokens that a rolling window predicts (default: half of --ctx; lm-eval: all)" },
+    { "save", PATH, 0, 0, "F.h5|F.dat", AT(save),
+      "write what --model says as a later run's reference: F.h5 the likeliest tokens and the "
+      "mass of the rest; any other name llama.cpp's format (--windows halves)" },
+    { "keep", INT, 5, 1 << 20, "N", AT(keep),
+      "likeliest tokens that F.h5 holds of each place (default 512)" },
     { "shots", INT, 0, 1000, "N", AT(shots),
       "examples before each question (default: the task's)" },
     { "limit", INT, 1, INT_MAX_31, "N", AT(limit),
-      "only the first N questions of each subject; imatrix: only N chunks" },
+      "only the first N questions of each subject; imatrix: only N chunks; "
+      "perplexity, kl: windows" },
     { "shard", PATH, 0, 0, "i/n", AT(shard),
       "only every n-th question, beginning with question i of 0 to n-1; the journals of all n "
       "are merged afterwards" },

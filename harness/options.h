@@ -55,6 +55,9 @@ typedef struct g4_options {
     const char *tensor_types[G4_MAX_MEDIA];   /* --tensor-type, as often as given */
     int tensor_type_count, dry_run;
     const char *task, *data;                  /* eval */
+    const char *reference, *reference_engine; /* kl */
+    const char *protocol, *windows, *save;    /* perplexity, kl */
+    int64_t stride, keep;                     /* 0: default */
     const char *bench_p, *bench_n, *bench_d;  /* lists */
     int64_t shots, limit;                     /* -1, 0: not given */
     const char *shard;                        /* i/n */

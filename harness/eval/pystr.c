@@ -23,14 +23,20 @@ static uint32_t code_point(const unsigned char *p, size_t len)
     return c;
 }
 
-const char *g4_py_strip(g4_arena *arena, const char *text)
+int g4_py_space(const char *text, size_t len, size_t *step)
 {
     const unsigned char *p = (const unsigned char *)text;
+    *step = g4_utf8_len(p, len);
+    if (*step == 0) *step = 1;
+    return is_space(code_point(p, *step));
+}
+
+const char *g4_py_strip(g4_arena *arena, const char *text)
+{
     size_t n = strlen(text), begin = n, end = 0;
     for (size_t at = 0; at < n;) {
-        size_t len = g4_utf8_len(p + at, n - at);
-        if (len == 0) len = 1;
-        if (!is_space(code_point(p + at, len))) {
+        size_t len;
+        if (!g4_py_space(text + at, n - at, &len)) {
             if (begin == n) begin = at;
             end = at + len;
         }

@@ -20,6 +20,10 @@ const char *g4_py_replace(g4_arena *arena, const char *text, const char *what, c
  * without the final sigma's rule. */
 const char *g4_py_capitalize(g4_arena *arena, const char *text);
 
+/* Is the character that text [len > 0] begins with white space, as \s means it?  *step: its
+ * bytes; 1 where they are not UTF-8. */
+int g4_py_space(const char *text, size_t len, size_t *step);
+
 /* json.dumps(value, ensure_ascii=False) with indent=2 (indent 1) or on one line
  * (indent 0), appended to b. */
 typedef struct g4_buffer {
