@@ -132,6 +132,7 @@ g4_status bench_limit_measure(bench_limit *limit, bench_numbers numbers, g4_par 
     const size_t size = (size_t)READ_MIB << 20;
     unsigned char *space = malloc(size);
     if (!space) return g4_nomem(err, "bench");
+    g4_peak_huge(space, size);
     memset(space, 1, size);   /* pages of their own, not the zero page */
     limit->read = g4_peak_read(par, space, size, LIMIT_SECONDS);
     limit->peak = numbers == BENCH_INT8   ? g4_peak_int8(par, g4_cpu_isas(), LIMIT_SECONDS)

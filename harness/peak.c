@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #if defined(__x86_64__)
@@ -280,6 +281,14 @@ double g4_peak_bf16(g4_par *par, unsigned isas, double seconds)
 #endif
     (void)isas;
     return g4_peak_fma(par, seconds);
+}
+
+void g4_peak_huge(void *data, size_t size)
+{
+    const uintptr_t page = (uintptr_t)2 << 20;
+    uintptr_t from = ((uintptr_t)data + page - 1) / page * page;
+    uintptr_t to = ((uintptr_t)data + size) / page * page;
+    if (from < to) (void)madvise((void *)from, to - from, MADV_HUGEPAGE);   /* a wish */
 }
 
 typedef struct read_run {
