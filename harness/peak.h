@@ -28,7 +28,7 @@ double g4_peak_int8(g4_par *par, unsigned isas, double seconds);
 double g4_peak_bf16(g4_par *par, unsigned isas, double seconds);
 
 /* Before it is written: huge pages for a large buffer where the system has them, as packed
- * weights do.  One CPU reads them a fifth faster. */
+ * weights do.  One CPU reads them a fifth faster [N58]. */
 void g4_peak_huge(void *data, size_t size);
 
 /* Bytes/s over a buffer, which should be far larger than the caches. */
