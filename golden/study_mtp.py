@@ -10,8 +10,7 @@
   speed     every length of a round, and lengths chosen while running, in turns
 
 Rows go to notebooks_data/results/mtp.csv, in place of those of the same study; the plots in
-notebooks_data/plots read them.  --with puts a command in front of the program while speed is
-measured ("chrt -f 50").  Standard library alone.
+notebooks_data/plots read them.  --with puts a command in front of the program ("chrt -f 50").  Standard library alone.
 usage: study_mtp.py --program build/gemma4 [--only domains,...] [--per-domain N] [--tokens N]
 """
 import argparse
@@ -83,10 +82,10 @@ class Study:
                  "media": [[k, os.path.relpath(os.path.join(folder, f), self.tmp)]
                            for k, f in r["media"]]} for r in rows]
 
-    def run(self, data, *options, model=None, draft=None, before=()):
+    def run(self, data, *options, model=None, draft=None):
         self.count += 1
         out = os.path.join(self.tmp, f"run{self.count}")
-        command = [*before, self.a.program, "mtp", "--model", model or self.model, "--draft",
+        command = [*shlex.split(self.a.before), self.a.program, "mtp", "--model", model or self.model, "--draft",
                    draft or os.path.join(self.model, "assistant"), "--data", data,
                    "--out", out, *map(str, options)]
         if "--teacher-forced" not in options:
@@ -119,9 +118,9 @@ class Study:
         return files
 
 
-# Rows of a summary that do not depend on the machine's other work.
-def figures(rows):
-    return [r for r in rows if r["group"] not in ("cost", "speed")]
+def figures(rows, groups=("all", "domain", "modality", "context", "entropy", "engine")):
+    """Rows of a summary that do not depend on the machine's other work."""
+    return [r for r in rows if r["group"] in groups]
 
 
 def domains(s):
@@ -135,14 +134,15 @@ def ways(s):
         for way in ("hf", "llama.cpp", "vllm"):
             s.keep("ways", f"{way}, temperature {heat}",
                    figures(s.run(data, "--max-draft", LENGTH, "--emulate", way, "--temperature",
-                                 heat, "--top-k", 0, "--top-p", 1)))
+                                 heat, "--top-k", 0, "--top-p", 1), ("all", "engine")))
 
 
 def heat(s):
     data = s.write("texts.jsonl", s.texts())
     for t in (0, 0.5, 1):
         s.keep("heat", f"{t:g}", figures(s.run(data, "--max-draft", LENGTH, "--temperature", t,
-                                               "--top-k", 0, "--top-p", 1)))
+                                               "--top-k", 0, "--top-p", 1),
+                                       ("all", "domain")))
 
 
 def formats(s):
@@ -152,13 +152,13 @@ def formats(s):
         pairs += [(t, "bf16"), ("bf16", t), (t, t)]
     for target, draft in pairs:
         rows = s.run(data, "--max-draft", LENGTH, model=files[target][0], draft=files[draft][1])
-        s.keep("formats", f"{target}/{draft}", figures(rows))
+        s.keep("formats", f"{target}/{draft}", figures(rows, ("all",)))
 
 
 def teacher(s):
     data = s.write("whole.jsonl", s.whole())
-    s.keep("teacher", "f32", s.run(data, "--max-draft", LENGTH, "--teacher-forced", "--engine",
-                                   "ref"))
+    s.keep("teacher", "f32", figures(s.run(data, "--max-draft", LENGTH, "--teacher-forced",
+                                           "--engine", "ref")))
 
 
 def value(rows, group, case, what, position=""):
@@ -170,10 +170,10 @@ def speed(s):
     """Tokens a second of each length, in turns; the prediction is from rounds of 8 and the
     costs that the same process measured."""
     data = s.write("texts.jsonl", s.texts()[::3])
-    before, found, costs = shlex.split(s.a.before), {k: [] for k in (*LENGTHS, None)}, None
+    found, costs = {k: [] for k in (*LENGTHS, None)}, None
     for _ in range(TURNS):
         for k in found:
-            rows = s.run(data, *(("--max-draft", k) if k is not None else ()), before=before)
+            rows = s.run(data, *(("--max-draft", k) if k is not None else ()))
             found[k].append((value(rows, "speed", "measured", "tokens_per_s"), rows))
             if k == LENGTHS[-1]:
                 costs = rows
