@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # `make demo`: one request with a picture, a spoken-like word and text, from
-# files to streamed text, by the trained miniature, which can answer it; every
-# activation beside the golden file that Transformers made of the same request.
+# files to streamed text, by the trained miniature, which can answer it; inputs,
+# soft tokens, embeddings and final norm beside the golden file that Transformers
+# made of the same request.
 # MODEL=DIR takes another checkpoint (the real one, say) with a photograph and a
 # spoken sentence; there is no golden file of it here: steps 2, 3 are left out.
 set -eu
@@ -36,7 +37,7 @@ if [ "$model" = "$own" ]; then
     step "2. The whole path, from the files: decode, resize, tokenise, embed, all layers, logits"
     show "$gemma4" dump --model "$model" --mask official --prompt "$prompt" --image "$picture" \
         --audio "$clip" --out "$out/request.h5"
-    step "3. Every activation beside Transformers' own (golden file $own/golden/demo.h5)"
+    step "3. Inputs, embeddings, final norm beside Transformers' own ($own/golden/demo.h5)"
     show "$gemma4" compare "$own/golden/demo.h5" "$out/request.h5" --plot "$out/error.svg"
     echo "picture: $out/error.svg (error against depth)"
     step "   ... and from the golden file's own inputs; drafter and greedy text, too"
