@@ -2,6 +2,7 @@
  * The same bits whatever the circumstances: threads, chunks, token by token,
  * batches, instruction sets.  Every activation of every layer counts. */
 #include "harness/check/model_run.h"
+#include "harness/check/program.h"
 #include "harness/check/suite.h"
 #include "kernels_opt/kernels.h"
 #include "ref/base/rng.h"
@@ -53,22 +54,83 @@ START_TEST(chunks)
 }
 END_TEST
 
+static const char *const isa_names[] = { "avx2", "avxvnni", "avx512", "vnni", "avx512bf16",
+                                         "neon", "dotprod" };
+
+enum { ISAS = sizeof isa_names / sizeof *isa_names };
+
+static int has_isa(int i)
+{
+    unsigned isas;
+    return g4_isa_parse(&isas, isa_names[i], NULL) == G4_OK;
+}
+
 /* The definitions against every instruction set that this CPU has. */
 START_TEST(instruction_sets)
 {
-    static const char *const names[] = { "avx2", "avx512", "neon" };
     char dir[256];
     model_run a = plain(_i, dir), b = a;
     a.isa = "c";
-    for (int i = 0; i < 3; i++) {
-        unsigned isas;
-        if (g4_isa_parse(&isas, names[i], NULL) != G4_OK) {
-            if (_i == 0) check_skip(names[i], "this CPU has it not");
-            continue;
+    for (int i = 0; i < ISAS; i++) {
+        if (has_isa(i)) {
+            b.isa = isa_names[i];
+            same(&a, &b, isa_names[i]);
+        } else if (_i == 0) {
+            check_skip(isa_names[i], "this CPU has it not");
         }
-        b.isa = names[i];
-        same(&a, &b, names[i]);
     }
+}
+END_TEST
+
+/* ---- quantized weights ---- */
+
+static char folder[TEMPDIR_MAX], gguf[TEMPDIR_MAX];
+
+/* A model of all formats that have panels, a matrix of a layer each. */
+static void make_gguf(void)
+{
+    static program_result r;
+    tempdir_make(folder);
+    tempdir_path(gguf, folder, "m.gguf");
+    const program_place places[] = { { "%o", gguf }, { NULL, NULL } };
+    program_run(&r, "quantize --model golden/tiny/even/model --type q4_0 --out %o "
+                "--tensor-type attn_q=q8_0 --tensor-type attn_k=q4_k --tensor-type "
+                "attn_output=q5_k --tensor-type ffn_gate=q6_k --tensor-type ffn_up=iq4_nl "
+                "--tensor-type ffn_down=iq4_xs", places, NULL, RLIM_INFINITY);
+    ck_assert_msg(r.code == 0, "%s", r.err);
+}
+
+static void remove_gguf(void)
+{
+    tempdir_remove(folder);
+}
+
+/* Other bits than those of float32 times unpacked weights, but always the same. */
+START_TEST(panels)
+{
+    char exact[G4_SHA256_HEX], rounded[G4_SHA256_HEX];
+    model_run a = { .model = gguf, .inputs = "golden/tiny/even/text.h5", .threads = 1, .mask = -1,
+                    .stream = 1 }, b;
+    model_run_digest(&a, exact);
+    a.panels = 1;
+    a.isa = "c";
+    model_run_digest(&a, rounded);
+    ck_assert_str_ne(exact, rounded);
+    b = a;
+    b.threads = 2;
+    b.chunk = 7;
+    for (int i = 0; i < ISAS; i++) {
+        if (!has_isa(i)) continue;
+        b.isa = isa_names[i];
+        same(&a, &b, isa_names[i]);
+    }
+    b.isa = NULL;
+    b.threads = 3;
+    b.chunk = 0;
+    same(&a, &b, "other threads and kernels");
+    b.chunk = 1;
+    b.threads = 1;
+    same(&a, &b, "token by token");
 }
 END_TEST
 
@@ -169,14 +231,17 @@ typedef struct batch {
     int32_t ids[SEQUENCES][LONGEST], positions[LONGEST];
 } batch;
 
-static void open_batch(batch *b)
+/* In panels where the model has such. */
+static void open_batch(batch *b, const char *model)
 {
     g4_err err = { G4_OK, "" };
     g4_ops ops;
-    ck_assert_int_eq(g4_model_open(&b->model, "golden/tiny/small/model", &err), G4_OK);
+    ck_assert_int_eq(g4_model_open(&b->model, model, &err), G4_OK);
     ck_assert_int_eq(g4_ops_select(&ops, g4_cpu_isas(), &err), G4_OK);
     ck_assert_int_eq(g4_par_open(&b->par, 2, &err), G4_OK);
-    g4_engine_plan plan = { .rows = SEQUENCES * LONGEST, .logit_rows = 1, .ctx = LONGEST };
+    ck_assert_int_eq(g4_model_pack(b->model, &ops, b->par, &err), G4_OK);
+    g4_engine_plan plan = { .rows = SEQUENCES * LONGEST, .logit_rows = 1, .ctx = LONGEST,
+                            .panels = b->model->panels != NULL };
     ck_assert_int_eq(g4_engine_open(&b->engine, b->model, &ops, b->par, &plan, &err), G4_OK);
     for (int s = 0; s < SEQUENCES; s++) {
         b->n[s] = LONGEST - 9 * s;   /* of different lengths */
@@ -203,10 +268,10 @@ static void run_batch(batch *b, int first, int last, float *logits)
     for (int s = first; s < last; s++) g4_session_close(items[s].session);
 }
 
-START_TEST(batches)
+static void expect_same_batches(const char *model)
 {
     batch b = { 0 };
-    open_batch(&b);
+    open_batch(&b, model);
     int64_t V = b.model->config.vocab_size;
     float *together = calloc((size_t)(SEQUENCES * V), sizeof *together);
     float *alone = calloc((size_t)(SEQUENCES * V), sizeof *alone);
@@ -221,13 +286,24 @@ START_TEST(batches)
     g4_model_close(b.model);
     g4_par_close(b.par);
 }
+
+START_TEST(batches)
+{
+    expect_same_batches("golden/tiny/small/model");
+}
+END_TEST
+
+START_TEST(batches_of_panels)
+{
+    expect_same_batches(gguf);
+}
 END_TEST
 
 /* Forgetting tokens and adding them again is as if they had come once. */
 START_TEST(rewind_and_replay)
 {
     batch b = { 0 };
-    open_batch(&b);
+    open_batch(&b, "golden/tiny/small/model");
     int64_t V = b.model->config.vocab_size;
     float *once = calloc((size_t)V, sizeof *once), *again = calloc((size_t)V, sizeof *again);
     g4_session *s;
@@ -270,6 +346,12 @@ Suite *check_invariance(void)
     tcase_add_loop_test(t, drafter, 0, cases);
     tcase_add_test(t, batches);
     tcase_add_test(t, rewind_and_replay);
+    suite_add_tcase(s, t);
+    t = tcase_create("quantized");
+    tcase_set_timeout(t, 60);
+    tcase_add_checked_fixture(t, make_gguf, remove_gguf);
+    tcase_add_test(t, panels);
+    tcase_add_test(t, batches_of_panels);
     suite_add_tcase(s, t);
     return s;
 }

@@ -113,6 +113,11 @@ static void open_all(opened *o, const model_run *r)
     OK(g4_golden_prompt(o->golden, &o->prompt, &o->arena, &err));
     g4_engine_plan plan = { .kv = r->kv, .ctx = o->prompt.n + 1, .logit_rows = 7,
                             .stream = r->stream, .pair = r->pair };
+    if (r->panels) {
+        OK(g4_model_pack(o->model, &o->ops, o->par, &err));
+        ck_assert_ptr_nonnull(o->model->panels);
+        plan.panels = 1;
+    }
     plan.rows = g4_chunk_rows(o->prompt.types, o->prompt.n, r->chunk);
     if (r->mask >= 0) plan.mask = (g4_mask)r->mask;
     else OK(g4_mask_by_name(&plan.mask, g4_golden_text(o->golden, "mask"), &err));

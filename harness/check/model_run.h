@@ -19,6 +19,7 @@ typedef struct model_run {
     int mask;                       /* -1: the file's */
     g4_dtype kv;
     int stream, pair;               /* attention as engine opt has it; --bf16 pair */
+    int panels;                     /* quantized weights in panels, of which there must be some */
 } model_run;
 
 /* Fails the test on any error. */
