@@ -176,7 +176,7 @@ int cmd_imatrix(const g4_options *o, g4_err *err)
     g4_interrupt_hold(&before);
     g4_status s = run(&j, err);
     if (s == G4_OK)
-        printf("%s: %zu matrices, %u chunks of %lld tokens, %.1f s\n",
+        printf("%s: %zu matrices, %u chunks of %lld tokens in %.1f s\n",
                g4_text_safe(path, sizeof path, o->out), j.im->count, j.im->chunks,
                (long long)j.chunk, now() - start);
     g4_collector_close(j.collector);

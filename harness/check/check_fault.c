@@ -125,6 +125,21 @@ static const char *const commands[] = {
     GENERATE "--prompt <|audio|> --audio golden/tiny/small/audio1.wav",
     GENERATE "--prompt <|video|> --video golden/tiny/small/video1",
     GENERATE "--chat %d/chat.json",
+    "quantize --model golden/tiny/mini/model --type q4_0 --threads 1 --out %d/o.gguf",
+    "quantize --model golden/tiny/small/model --type bf16 --threads 1 --mmproj %d/o.gguf",
+    "quantize --model golden/tiny/mini/model --type q4_0 --threads 1 --recipe %d/recipe --dry-run",
+    "imatrix --model golden/tiny/mini/model --data %d/chat.json --ctx 8 --threads 1 "
+    "--out %d/o.gguf",
+    "quantize --model golden/tiny/mini/model --type q4_0 --threads 1 --imatrix %d/o.gguf "
+    "--out %d/q.gguf",
+    "generate --model %d/m.gguf --prompt ab --threads 1 --max-tokens 2",
+};
+
+/* What some of them read, made by others. */
+static const struct { const char *file, *make; } made[] = {
+    { "--imatrix", "imatrix --model golden/tiny/mini/model --data %d/chat.json --ctx 8 "
+      "--out %d/o.gguf" },
+    { "m.gguf", "quantize --model golden/tiny/mini/model --type q8_0 --out %d/m.gguf" },
 };
 
 static char dir[TEMPDIR_MAX];
@@ -135,6 +150,7 @@ static void setup(void)
     int null = open("/dev/null", O_WRONLY);
     tempdir_make(dir);
     tempdir_write(dir, "chat.json", "[{\"role\":\"user\",\"content\":\"hi\"}]", 32);
+    tempdir_write(dir, "recipe", "ffn=q8_0 attn_.=q5_1", 20);
     fflush(stdout);
     console = dup(1);
     ck_assert(null >= 0 && console >= 0 && dup2(null, 1) == 1);
@@ -166,6 +182,12 @@ static void every_command(int i, int persistent, long step)
     char line[512], space[PROGRAM_WORDS][TEMPDIR_MAX], *argv[PROGRAM_WORDS];
     const program_place places[] = { { "%d", dir }, { NULL, NULL } };
     g4_err err;
+    for (size_t k = 0; k < sizeof made / sizeof *made; k++) {
+        static program_result r;
+        if (!strstr(commands[i], made[k].file)) continue;
+        program_run(&r, made[k].make, places, NULL, RLIM_INFINITY);
+        ck_assert_msg(r.code == 0, "%s: %s", made[k].make, r.err);
+    }
     strcpy(line, commands[i]);
     int argc = program_split(line, places, argv, space);
     argv[0] = space[0];

@@ -34,6 +34,7 @@ static const struct {
     const char *command;
     const char *out[OUTS];     /* files that it writes, in the test's folder */
     int tree;                  /* out[0] is a folder, which must not be there before */
+    int gguf;                  /* reads m.gguf, which is made for it */
 } commands[] = {
     { .command = "dump --model " MINI "model --ids 2,3,4 --threads 1 --out %d/o.h5",
       .out = { "o.h5" } },
@@ -46,6 +47,12 @@ static const struct {
     { .command = "synth --shape " MINI "model/config.json --type bf16 --threads 1 --out %d/x",
       .out = { "x", "x/config.json", "x/model.safetensors", "x/assistant/model.safetensors" },
       .tree = 1 },
+    { .command = "quantize --model " MINI "model --type q4_0 --threads 1 --out %d/o.gguf",
+      .out = { "o.gguf" } },
+    { .command = "quantize --model " SMALL "model --type bf16 --threads 1 --mmproj %d/o.gguf",
+      .out = { "o.gguf" } },
+    { .command = "imatrix --model " MINI "model --data %d/chat.json --ctx 8 --threads 1 "
+      "--out %d/o.gguf", .out = { "o.gguf" } },
     /* from here on: those that write nothing (info without --memory: that is a measure) */
     { .command = "info --model " SMALL "model --draft " SMALL "model/assistant" },
     { .command = "tokens --model " SMALL "model --text hello" },
@@ -62,9 +69,10 @@ static const struct {
     { .command = GENERATE "--prompt <|video|> --video " SMALL "video1" },
     { .command = GENERATE "--prompt <|video|> --video " MEDIA "three.mp4" },
     { .command = GENERATE "--chat %d/chat.json" },
+    { .command = "generate --model %d/m.gguf --prompt ab --threads 1 --max-tokens 2", .gguf = 1 },
 };
 
-enum { COMMANDS = sizeof commands / sizeof *commands, WRITERS = 5 };
+enum { COMMANDS = sizeof commands / sizeof *commands, WRITERS = 8 };
 
 static char dir[TEMPDIR_MAX], library[4096];
 static io_page *page;
@@ -139,6 +147,20 @@ static char *slurp(const char *name, size_t *size)
     return (char *)data;
 }
 
+/* The model in Q8_0, made once. */
+static void put_gguf(void)
+{
+    static char *data;
+    static size_t size;
+    const program_place places[] = { { "%d", dir }, { NULL, NULL } };
+    if (!data) {
+        program_run(&r, "quantize --model " MINI "model --type q8_0 --out %d/m.gguf", places,
+                    NULL, RLIM_INFINITY);
+        data = slurp("m.gguf", &size);
+    }
+    if (data) tempdir_write(dir, "m.gguf", data, size);
+}
+
 /* Old output, or none for a folder, and nothing else. */
 static void prepare(int c)
 {
@@ -148,6 +170,7 @@ static void prepare(int c)
         ck_assert_int_eq(mkdir(dir, 0777), 0);
         tempdir_write(dir, "chat.json", "[{\"role\":\"user\",\"content\":\"hi\"}]", 32);
     }
+    if (commands[c].gguf) put_gguf();
     for (int i = 0; !commands[c].tree && i < OUTS && commands[c].out[i]; i++)
         tempdir_write(dir, commands[c].out[i], "old\n", 4);
     tempdir_path(path, dir, "chat.json");
