@@ -55,7 +55,7 @@ START_TEST(chunks)
 END_TEST
 
 static const char *const isa_names[] = { "avx2", "avxvnni", "avx512", "vnni", "avx512bf16",
-                                         "neon", "dotprod" };
+                                         "amx", "neon", "dotprod" };
 
 enum { ISAS = sizeof isa_names / sizeof *isa_names };
 
