@@ -6,6 +6,7 @@
  * reference's of the same places. */
 #include "harness/kl/kl.h"
 #include "harness/pass.h"
+#include "harness/room.h"
 #include "ref/base/clock.h"
 #include "ref/model/forward.h"
 
@@ -56,6 +57,7 @@ static g4_status open_side(run *u, side *s, g4_err *err)
     plan.logit_rows = u->rows < TILE ? u->rows : TILE;
     plan.ctx = t->longest - 1;
     plan.mask = u->r->mask;
+    G4_TRY(g4_room_for_plan(s->rt, &plan, u->lanes, err));
     G4_TRY(g4_engine_open(&s->engine, s->rt->model, &s->rt->ops, s->rt->par, &plan, err));
     for (int i = 0; i < u->lanes; i++) G4_TRY(g4_session_open(&s->sessions[i], s->engine, err));
     s->hidden = g4_arena_alloc(&u->arena, (size_t)u->rows, (size_t)c->hidden_size *

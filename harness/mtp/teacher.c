@@ -14,6 +14,7 @@
 #include "harness/mtp/mtp.h"
 
 #include "harness/pass.h"
+#include "harness/room.h"
 #include "ref/base/clock.h"
 
 #include <stdlib.h>
@@ -72,6 +73,7 @@ static g4_status open_lesson(lesson *t, g4_err *err)
     plan.rows = t->chunk < t->longest ? t->chunk : t->longest;
     plan.ctx = plan.back = t->longest;   /* rounds begin anywhere: no key may go */
     plan.logit_rows = ROUNDS + s->opt.max_draft;
+    G4_TRY(g4_room_for_plan(&s->rt, &plan, 1, err));
     G4_TRY(g4_engine_open(&t->engine, s->rt.model, &s->rt.ops, s->rt.par, &plan, err));
     G4_TRY(g4_session_open(&t->session, t->engine, err));
     G4_TRY(g4_drafter_open_rows(&t->drafter, s->rt.draft, t->engine, ROUNDS, err));
