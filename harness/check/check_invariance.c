@@ -65,19 +65,22 @@ static int has_isa(int i)
     return g4_isa_parse(&isas, isa_names[i], NULL) == G4_OK;
 }
 
-/* The definitions against every instruction set that this CPU has. */
+/* The definitions against the instruction sets that have kernels for these models' formats;
+ * the others are quantized weights' (panels) and BF16 pairs'. */
 START_TEST(instruction_sets)
 {
+    static const char *const names[] = { "avx2", "avx512", "neon" };
     char dir[256];
     model_run a = plain(_i, dir), b = a;
     a.isa = "c";
-    for (int i = 0; i < ISAS; i++) {
-        if (has_isa(i)) {
-            b.isa = isa_names[i];
-            same(&a, &b, isa_names[i]);
-        } else if (_i == 0) {
-            check_skip(isa_names[i], "this CPU has it not");
+    for (int i = 0; i < 3; i++) {
+        unsigned isas;
+        if (g4_isa_parse(&isas, names[i], NULL) != G4_OK) {
+            if (_i == 0) check_skip(names[i], "this CPU has it not");
+            continue;
         }
+        b.isa = names[i];
+        same(&a, &b, names[i]);
     }
 }
 END_TEST
