@@ -4,6 +4,7 @@
 #include "harness/eval/eval.h"
 #include "harness/eval/journal.h"
 #include "harness/eval/progress.h"
+#include "harness/model_sum.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@ typedef struct job {
     g4_processor processor;
     g4_eval eval;
     g4_eval_run run;
-    g4_eval_journal journal;
+    g4_journal journal;
     g4_eval_progress progress;
     json_t *header;
     int64_t shard, shards;
@@ -136,11 +137,8 @@ static g4_status merge(job *j)
     G4_TRY(g4_eval_journals(o->args, o->arg_count, &j->arena, &paths, &n, j->err));
     G4_TRY(first_header(j, paths, n));
     G4_TRY(open_task(j));
-    for (size_t i = 0; i < n; i++) {
-        g4_status s = g4_eval_journal_take(&j->journal, &j->eval, paths[i], j->header, j->err);
-        g4_eval_journal_close(&j->journal);
-        G4_TRY(s);
-    }
+    for (size_t i = 0; i < n; i++)
+        G4_TRY(g4_eval_journal_take(&j->eval, paths[i], j->header, j->err));
     for (size_t i = 0; i < j->eval.count; i++)
         for (size_t k = 0; k < j->eval.leaves[i].count; k++, all++)
             open += !j->eval.leaves[i].docs[k].done;
@@ -157,7 +155,7 @@ static json_t *config_of(const job *j)
 {
     const g4_options *o = j->o;
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:f, s:I}", "model", "gemma4",
-                     "model_args", o->model, "engine", o->engine ? o->engine : "ref", "bf16",
+                     "model_args", o->model, "engine", o->engine ? o->engine : "opt", "bf16",
                      o->bf16 ? o->bf16 : "exact", "isa", o->isa ? o->isa : "all", "kv",
                      o->kv ? o->kv : "f32", "bos", o->bos ? o->bos : "auto", "mask",
                      o->mask ? o->mask : "official", "limit",
@@ -231,9 +229,9 @@ int cmd_eval(const g4_options *o, g4_err *err)
     }
     j->o = o;
     j->err = err;
-    j->journal = (g4_eval_journal)G4_EVAL_JOURNAL_NONE;
+    j->journal = (g4_journal)G4_JOURNAL_NONE;
     g4_status s = work(j);
-    g4_eval_journal_close(&j->journal);
+    g4_journal_close(&j->journal);
     json_decref(j->header);
     g4_eval_close(&j->eval);
     g4_tokenizer_free(j->tokenizer);

@@ -1,70 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Which model, which questions, which options: what makes two journals one evaluation's. */
+ * Which questions, which options: what makes two journals one evaluation's. */
 #include "harness/eval/journal.h"
 #include "harness/eval/pystr.h"
+#include "harness/model_sum.h"
 
-#include "ref/base/map.h"
-
-#include <dirent.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { HEAD = 64 << 10, PAGE = 4 << 10, PAGES = 256 };
-
-static g4_status add_file(g4_sha256 *sha, const char *path, const char *name, g4_err *err)
-{
-    g4_map m;
-    G4_TRY(g4_map_open(&m, path, err));
-    uint64_t size = m.size;
-    size_t n = m.size <= (size_t)2 * PAGES * PAGE ? m.size : HEAD;
-    g4_sha256_add(sha, name, strlen(name) + 1);
-    g4_sha256_add(sha, &size, sizeof size);
-    if (n) g4_sha256_add(sha, m.data, n);
-    for (size_t i = 1; n < m.size && i <= PAGES; i++)
-        g4_sha256_add(sha, m.data + (m.size - PAGE) / PAGES * i, PAGE);
-    g4_map_close(&m);
-    return G4_OK;
-}
-
-static int counts(const struct dirent *d)
-{
-    static const char *const ends[] = { ".json", ".safetensors", ".jinja", ".gguf" };
-    size_t n = strlen(d->d_name);
-    for (int i = 0; i < 4; i++) {
-        size_t k = strlen(ends[i]);
-        if (n > k && strcmp(d->d_name + n - k, ends[i]) == 0) return 1;
-    }
-    return 0;
-}
-
-static g4_status add_folder(g4_sha256 *sha, const char *dir, g4_err *err)
-{
-    struct dirent **entry;
-    g4_arena a = { NULL };
-    g4_status s = G4_OK;
-    int n = scandir(dir, &entry, counts, alphasort);
-    if (n < 0) return g4_fail(err, G4_EIO, "%s: cannot open: %s", dir, strerror(errno));
-    for (int i = 0; i < n; i++) {
-        const char *path = g4_arena_printf(&a, "%s/%s", dir, entry[i]->d_name);
-        if (s == G4_OK && !path) s = g4_nomem(err, dir);
-        if (s == G4_OK && g4_path_kind(path) == 1) s = add_file(sha, path, entry[i]->d_name, err);
-        free(entry[i]);
-    }
-    free(entry);
-    g4_arena_free(&a);
-    return s;
-}
-
-g4_status g4_model_sum(const char *path, char hex[G4_SHA256_HEX], g4_err *err)
-{
-    g4_sha256 sha;
-    g4_sha256_begin(&sha);
-    if (g4_path_kind(path) == 2) G4_TRY(add_folder(&sha, path, err));
-    else G4_TRY(add_file(&sha, path, "", err));
-    g4_sha256_end(&sha, hex);
-    return G4_OK;
-}
 
 static void add_text(g4_sha256 *sha, const char *text)
 {
@@ -74,7 +15,7 @@ static void add_text(g4_sha256 *sha, const char *text)
 
 static g4_status add_media(g4_sha256 *sha, const g4_doc *d, g4_err *err)
 {
-    for (size_t i = 0; i < d->media_count; i++) G4_TRY(add_file(sha, d->media[i].path, "", err));
+    for (size_t i = 0; i < d->media_count; i++) G4_TRY(g4_sum_file(sha, d->media[i].path, "", err));
     return G4_OK;
 }
 

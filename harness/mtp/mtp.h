@@ -11,6 +11,7 @@
 #define G4_HARNESS_MTP_H
 
 #include "harness/eval/jsonl.h"
+#include "harness/journal.h"
 #include "harness/runtime.h"
 #include "ref/input/prompt_build.h"
 #include "ref/model/generate.h"
@@ -98,13 +99,11 @@ g4_status g4_mtp_run(g4_mtp_study *s, g4_err *err);
 /* Costs of a draft step and of verifying n rows, behind the longest prompt's context. */
 g4_status g4_mtp_costs(g4_mtp_study *s, g4_err *err);
 
-/* DIR/rounds.jsonl: settings in the first line, then a line a prompt, flushed to disk.  With
- * --resume its texts are taken over; a last line that is not whole is dropped. */
-typedef struct g4_mtp_journal g4_mtp_journal;
-g4_status g4_mtp_journal_open(g4_mtp_journal **j, g4_mtp_study *s, g4_err *err);
-g4_status g4_mtp_journal_add(g4_mtp_journal *j, const g4_mtp_study *s, size_t prompt,
+/* DIR/rounds.jsonl (harness/journal.h), a line a prompt; with --resume its texts are taken
+ * over. */
+g4_status g4_mtp_journal_open(g4_journal *j, g4_mtp_study *s, g4_err *err);
+g4_status g4_mtp_journal_add(const g4_journal *j, const g4_mtp_study *s, size_t prompt,
                              size_t first_round, g4_err *err);
-void g4_mtp_journal_close(g4_mtp_journal *j);
 const char *g4_mtp_way_name(g4_draft_way way);
 
 g4_status g4_mtp_write_rounds(const g4_mtp_study *s, const char *path, g4_err *err);

@@ -136,12 +136,11 @@ static void progress(const g4_mtp_study *s, size_t done, size_t before, double s
 
 g4_status g4_mtp_run(g4_mtp_study *s, g4_err *err)
 {
-    g4_mtp_journal *journal;
+    g4_journal journal = G4_JOURNAL_NONE;
     size_t before = 0, done;
-    G4_TRY(g4_mtp_journal_open(&journal, s, err));
+    g4_status st = g4_mtp_journal_open(&journal, s, err);
     for (size_t i = 0; i < s->count; i++) before += (size_t)s->texts[i].done;
     double start = g4_seconds(), told = start;
-    g4_status st = G4_OK;
     done = before;
     for (size_t i = 0; st == G4_OK && i < s->count; i++) {
         if (s->texts[i].done) continue;
@@ -150,14 +149,14 @@ g4_status g4_mtp_run(g4_mtp_study *s, g4_err *err)
         st = open_turn(&t, err);
         if (st == G4_OK) st = answer(&t, err);
         close_turn(&t);
-        if (st == G4_OK) st = g4_mtp_journal_add(journal, s, i, first, err);
+        if (st == G4_OK) st = g4_mtp_journal_add(&journal, s, i, first, err);
         double now = g4_seconds();
         done++;
         if (st != G4_OK || (now - told < 5.0 && done < s->count)) continue;
         progress(s, done, before, now - start);
         told = now;
     }
-    g4_mtp_journal_close(journal);
+    g4_journal_close(&journal);
     return st;
 }
 
