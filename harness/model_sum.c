@@ -47,7 +47,8 @@ static g4_status add_folder(g4_sha256 *sha, const char *dir, g4_err *err)
     for (int i = 0; i < n; i++) {
         const char *path = g4_arena_printf(&a, "%s/%s", dir, entry[i]->d_name);
         if (s == G4_OK && !path) s = g4_nomem(err, dir);
-        if (s == G4_OK && g4_path_kind(path) == 1) s = g4_sum_file(sha, path, entry[i]->d_name, err);
+        if (s == G4_OK && g4_path_kind(path) == 1)
+            s = g4_sum_file(sha, path, entry[i]->d_name, err);
         free(entry[i]);
     }
     free(entry);
@@ -69,7 +70,8 @@ g4_status g4_model_sum(const char *path, char hex[G4_SHA256_HEX], g4_err *err)
         path = cut + sizeof between - 1;
     }
     if (s == G4_OK)
-        s = g4_path_kind(path) == 2 ? add_folder(&sha, path, err) : g4_sum_file(&sha, path, "", err);
+        s = g4_path_kind(path) == 2 ? add_folder(&sha, path, err)
+                                    : g4_sum_file(&sha, path, "", err);
     g4_sha256_end(&sha, hex);
     g4_arena_free(&a);
     return s;
