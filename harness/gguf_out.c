@@ -210,6 +210,7 @@ static g4_status make(plan *p, g4_err *err)
     else G4_TRY(g4_gguf_keys(&p->writer, job, &p->config, file_type, err));
     G4_TRY(plan_tensors(p, err));
     if (job->list) {
+        if (p->writer.bad) return g4_nomem(err, job->dir);   /* no header is written that tells */
         list_tensors(p, job->list);
         return G4_OK;
     }

@@ -3,6 +3,7 @@
 
 #include "ref/base/map.h"
 
+#include <errno.h>
 #include <string.h>
 
 /* Behind the comma of "MODEL.gguf,MEDIA.gguf", or NULL. */
@@ -68,6 +69,8 @@ g4_status g4_document_load(g4_json *j, g4_arena *arena, const char *model, const
                            int required, size_t max_bytes, g4_err *err)
 {
     *j = (g4_json){ NULL, NULL };
+    if (g4_path_kind(model) > 3)   /* else it would pass for a folder without that document */
+        return g4_fail(err, G4_EIO, "%s: cannot stat: %s", model, strerror(errno));
     if (g4_gguf_named(model)) {
         j->file = g4_arena_strndup(arena, model, strlen(model));
         return j->file ? from_gguf(j, model, name, err) : g4_nomem(err, model);
