@@ -390,10 +390,10 @@ static const struct {
     long many;                   /* texts of the long test */
 } sampled[] = {
     { SMALL, SMALL "/assistant", 2, G4_DRAFT_OURS, 100000 },
-    { SMALL, SMALL "/assistant", 0, G4_DRAFT_OURS, 20000 },   /* no drafts: the test itself */
-    { SMALL, SMALL "/assistant", 1, G4_DRAFT_VLLM, 20000 },
-    { MINIATURE, MINIATURE "/assistant", 2, G4_DRAFT_OURS, 10000 },
-    { MINIATURE, MINIATURE "/assistant", 3, G4_DRAFT_LLAMA_CPP, 10000 },
+    { SMALL, SMALL "/assistant", 0, G4_DRAFT_OURS, 4000 },   /* no drafts: the test itself */
+    { SMALL, SMALL "/assistant", 1, G4_DRAFT_VLLM, 4000 },
+    { MINIATURE, MINIATURE "/assistant", 2, G4_DRAFT_OURS, 4000 },
+    { MINIATURE, MINIATURE "/assistant", 3, G4_DRAFT_LLAMA_CPP, 4000 },
 };
 
 static void sampled_text_fits(int i, long draws)
