@@ -5,6 +5,7 @@
 #include "harness/check/program.h"
 #include "harness/check/suite.h"
 #include "harness/check/tempdir.h"
+#include "harness/check/tiny_config.h"
 #include "harness/options.h"
 #include "harness/sigbus.h"
 #include "ref/base/map.h"
@@ -30,17 +31,6 @@ enum { CAPTURE = PROGRAM_CAPTURE };
 
 static char dir[TEMPDIR_MAX], model[TEMPDIR_MAX];
 static program_result r;
-
-static const char tiny[] =
-    "{\"architectures\":[\"Gemma4UnifiedForConditionalGeneration\"],"
-    "\"model_type\":\"gemma4_unified\",\"boi_token_id\":17,\"eoi_token_id\":21,"
-    "\"image_token_id\":19,\"video_token_id\":23,\"boa_token_id\":18,\"eoa_token_index\":22,"
-    "\"audio_token_id\":20,\"text_config\":{\"vocab_size\":512,\"hidden_size\":32,"
-    "\"intermediate_size\":48,\"num_hidden_layers\":6,\"num_attention_heads\":4,"
-    "\"num_key_value_heads\":2,\"head_dim\":16,\"global_head_dim\":32,"
-    "\"num_global_key_value_heads\":1,\"sliding_window\":16,\"attention_k_eq_v\":true},"
-    "\"vision_config\":{\"patch_size\":4,\"pooling_kernel_size\":3,\"mm_embed_dim\":24,"
-    "\"mm_posemb_size\":128},\"audio_config\":{\"audio_embed_dim\":80}}";
 
 static void run_to(const char *command, const char *to, rlim_t file_limit)
 {

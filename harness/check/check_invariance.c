@@ -149,26 +149,32 @@ START_TEST(narrow_cache)
 }
 END_TEST
 
+/* a: by the definitions, on one thread, at once. */
+static void same_everywhere(const model_run *a)
+{
+    model_run b = *a;
+    b.isa = NULL;
+    b.threads = 3;
+    b.chunk = 7;
+    same(a, &b, "other threads, chunks and kernels");
+    b.chunk = 1;
+    b.threads = 1;
+    same(a, &b, "token by token");
+}
+
 /* Attention as a stream: other bits than the reference's, but always the same. */
 START_TEST(stream)
 {
     static const g4_dtype caches[] = { G4_F32, G4_F16 };
     char dir[256], draft[300];
-    model_run a = plain(_i, dir), b;
+    model_run a = plain(_i, dir);
     snprintf(draft, sizeof draft, "%s/assistant", dir);
     for (int i = 0; i < 2; i++) {
         a.stream = 1;
         a.kv = caches[i];
         a.isa = "c";
         a.draft = draft;
-        b = a;
-        b.isa = NULL;
-        b.threads = 3;
-        b.chunk = 7;
-        same(&a, &b, "other threads, chunks and kernels");
-        b.chunk = 1;
-        b.threads = 1;
-        same(&a, &b, "token by token");
+        same_everywhere(&a);
     }
 }
 END_TEST
@@ -177,21 +183,14 @@ END_TEST
 START_TEST(pairs)
 {
     char dir[256], exact[G4_SHA256_HEX], rounded[G4_SHA256_HEX];
-    model_run a = plain(_i, dir), b;
+    model_run a = plain(_i, dir);
     a.stream = 1;
     model_run_digest(&a, exact);
     a.pair = 1;
     a.isa = "c";
     model_run_digest(&a, rounded);
     ck_assert_str_ne(exact, rounded);
-    b = a;
-    b.isa = NULL;
-    b.threads = 3;
-    b.chunk = 7;
-    same(&a, &b, "other threads, chunks and kernels");
-    b.chunk = 1;
-    b.threads = 1;
-    same(&a, &b, "token by token");
+    same_everywhere(&a);
 }
 END_TEST
 

@@ -244,11 +244,14 @@ static int is_named(int c, int persistent)
     return 0;
 }
 
-/* Without the time that a command says it took: "... in 0.1 s". */
+/* Without the time that a command says it took, at the very end: "... in 0.1 s". */
 static const char *without_seconds(char *out)
 {
-    char *at = strstr(out, " in ");
-    if (at && strstr(at, " s\n")) *at = 0;
+    char *at = strstr(out, " in "), *end;
+    for (; at; at = strstr(at + 1, " in ")) {
+        strtod(at + 4, &end);
+        if (end > at + 4 && strcmp(end, " s\n") == 0) *at = 0;
+    }
     return out;
 }
 

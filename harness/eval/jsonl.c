@@ -52,3 +52,37 @@ void g4_jsonl_free(g4_jsonl *j)
     g4_arena_free(&j->arena);
     *j = (g4_jsonl){ 0 };
 }
+
+static int kind_by_name(const char *name)
+{
+    static const struct { const char *name; int kind; } kinds[] = {
+        { "image", G4_IMAGE }, { "video", G4_VIDEO }, { "audio", G4_AUDIO },
+    };
+    for (size_t i = 0; name && i < 3; i++)
+        if (strcmp(kinds[i].name, name) == 0) return kinds[i].kind;
+    return -1;
+}
+
+g4_status g4_jsonl_media(const g4_json *line, const char *prefix, const g4_media **media,
+                         size_t *count, g4_arena *a, g4_err *err)
+{
+    g4_json array;
+    json_t *v;
+    size_t i;
+    G4_TRY(g4_json_array(line, "media", 0, &array, err));
+    g4_media *list = g4_arena_alloc(a, json_array_size(array.root) + 1, sizeof *list);
+    if (!list) return g4_nomem(err, line->file);
+    json_array_foreach(array.root, i, v) {
+        const char *kind = json_string_value(json_array_get(v, 0));
+        const char *file = json_string_value(json_array_get(v, 1));
+        if (json_array_size(v) != 2 || kind_by_name(kind) < 0 || !file)
+            return g4_fail(err, G4_EINPUT, "%s: media %zu is not [\"image\", \"audio\" or "
+                           "\"video\", a file]", line->file, i + 1);
+        list[i].kind = kind_by_name(kind);
+        if (!(list[i].path = g4_arena_printf(a, "%s%s", prefix, file)))
+            return g4_nomem(err, line->file);
+    }
+    *media = list;
+    *count = json_array_size(array.root);
+    return G4_OK;
+}

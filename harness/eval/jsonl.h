@@ -5,6 +5,7 @@
 
 #include "ref/base/arena.h"
 #include "ref/base/json.h"
+#include "ref/input/prompt_build.h"
 
 typedef struct g4_jsonl {
     const char *file;
@@ -16,5 +17,10 @@ typedef struct g4_jsonl {
 /* path must outlive it.  g4_jsonl_free is right after an error, too. */
 g4_status g4_jsonl_load(g4_jsonl *j, const char *path, g4_err *err);
 void g4_jsonl_free(g4_jsonl *j);
+
+/* A line's member "media", which may be missing: [["image", FILE], ...]; prefix goes in front
+ * of every FILE. */
+g4_status g4_jsonl_media(const g4_json *line, const char *prefix, const g4_media **media,
+                         size_t *count, g4_arena *a, g4_err *err);
 
 #endif

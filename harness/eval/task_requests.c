@@ -33,39 +33,6 @@ static g4_status texts(const g4_json *j, const char *key, const char *const **li
     return G4_OK;
 }
 
-static int kind_by_name(const char *name)
-{
-    static const struct { const char *name; int kind; } kinds[] = {
-        { "image", G4_IMAGE }, { "video", G4_VIDEO }, { "audio", G4_AUDIO },
-    };
-    for (size_t i = 0; name && i < 3; i++)
-        if (strcmp(kinds[i].name, name) == 0) return kinds[i].kind;
-    return -1;
-}
-
-static g4_status media_load(g4_doc *d, const g4_json *j, const char *dir, g4_arena *a, g4_err *err)
-{
-    g4_json array;
-    json_t *v;
-    size_t i;
-    G4_TRY(g4_json_array(j, "media", 0, &array, err));
-    g4_media *media = g4_arena_alloc(a, json_array_size(array.root) + 1, sizeof *media);
-    if (!media) return g4_nomem(err, j->file);
-    json_array_foreach(array.root, i, v) {
-        const char *kind = json_string_value(json_array_get(v, 0));
-        const char *file = json_string_value(json_array_get(v, 1));
-        if (json_array_size(v) != 2 || kind_by_name(kind) < 0 || !file)
-            return g4_fail(err, G4_EINPUT, "%s: media %zu is not [\"image\", \"audio\" or "
-                           "\"video\", a file]", j->file, i + 1);
-        media[i].kind = kind_by_name(kind);
-        if (!(media[i].path = g4_arena_printf(a, "%s/%s", dir, file)))
-            return g4_nomem(err, j->file);
-    }
-    d->media = media;
-    d->media_count = json_array_size(array.root);
-    return G4_OK;
-}
-
 static g4_status text(const g4_json *j, const char *key, const char **to, g4_arena *a,
                       g4_err *err)
 {
@@ -82,7 +49,9 @@ static g4_status doc_load(g4_doc *d, const g4_json *j, const char *dir, g4_arena
     int64_t gold = -1;
     d->doc = json_incref(j->root);
     G4_TRY(text(j, "prompt", &d->context, a, err));
-    G4_TRY(media_load(d, j, dir, a, err));
+    const char *prefix = g4_arena_printf(a, "%s/", dir);
+    if (!prefix) return g4_nomem(err, j->file);
+    G4_TRY(g4_jsonl_media(j, prefix, &d->media, &d->media_count, a, err));
     G4_TRY(texts(j, "choices", &d->choices, &n, a, err));
     d->choice_count = (int)n;
     if (n == 1 || n > MAX_CHOICES)

@@ -13,41 +13,26 @@
 
 enum { MAX_PROMPT_IDS = 1 << 22 };
 
-static int kind_by_name(const char *name)
+/* What kinds of media there are: one, or several. */
+static const char *modality_of(const g4_mtp_prompt *p)
 {
-    if (!name) return -1;
-    if (strcmp(name, "image") == 0) return G4_IMAGE;
-    if (strcmp(name, "audio") == 0) return G4_AUDIO;
-    return strcmp(name, "video") == 0 ? G4_VIDEO : -1;
+    const char *all = "text";
+    for (size_t i = 0; i < p->media_count; i++) {
+        int kind = p->media[i].kind;
+        const char *name = kind == G4_IMAGE ? "image" : kind == G4_AUDIO ? "audio" : "video";
+        all = i && strcmp(all, name) != 0 ? "mixed" : name;
+    }
+    return all;
 }
 
-static g4_status load_media(g4_mtp_prompt *p, const g4_json *j, const char *dir, int dir_len,
-                            g4_arena *a, g4_err *err)
+static g4_status load_media(g4_mtp_prompt *p, const g4_json *j, const char *data, g4_arena *a,
+                            g4_err *err)
 {
-    g4_json array;
-    json_t *v;
-    size_t i;
-    p->modality = "text";
-    G4_TRY(g4_json_array(j, "media", 0, &array, err));
-    if (!json_array_size(array.root)) return G4_OK;
-    g4_media *media = g4_arena_alloc(a, json_array_size(array.root), sizeof *media);
-    if (!media) return g4_nomem(err, j->file);
-    json_array_foreach(array.root, i, v) {
-        const char *kind = json_string_value(json_array_get(v, 0));
-        const char *file = json_string_value(json_array_get(v, 1));
-        if (json_array_size(v) != 2 || kind_by_name(kind) < 0 || !file)
-            return g4_fail(err, G4_EINPUT, "%s: media %zu is not [\"image\", \"audio\" or "
-                           "\"video\", a file]", j->file, i + 1);
-        media[i].kind = kind_by_name(kind);
-        media[i].path = g4_arena_printf(a, "%.*s%s", dir_len, dir, file);
-        if (!media[i].path) return g4_nomem(err, j->file);
-        static const char *const names[] = { "image", "audio", "video" };
-        for (int k = 0; k < 3; k++)
-            if (kind_by_name(names[k]) == media[i].kind)
-                p->modality = i && strcmp(p->modality, names[k]) != 0 ? "mixed" : names[k];
-    }
-    p->media = media;
-    p->media_count = json_array_size(array.root);
+    const char *slash = strrchr(data, '/');
+    const char *prefix = g4_arena_strndup(a, data, slash ? (size_t)(slash - data) + 1 : 0);
+    if (!prefix) return g4_nomem(err, j->file);
+    G4_TRY(g4_jsonl_media(j, prefix, &p->media, &p->media_count, a, err));
+    p->modality = modality_of(p);
     return G4_OK;
 }
 
@@ -76,14 +61,12 @@ static g4_status load_ids(g4_mtp_prompt *p, const g4_json *j, int64_t vocab, g4_
 
 static g4_status load_prompt(g4_mtp_study *s, const g4_json *j, g4_mtp_prompt *p, g4_err *err)
 {
-    const char *slash = strrchr(s->o->data, '/');
     p->domain = "all";
     G4_TRY(g4_json_opt_str(j, "domain", &p->domain, err));
     G4_TRY(g4_json_opt_str(j, "prompt", &p->text, err));
     if (!!p->text == g4_json_has(j, "ids"))
         return g4_fail(err, G4_EINPUT, "%s: expected a prompt or ids", j->file);
-    G4_TRY(load_media(p, j, s->o->data, slash ? (int)(slash - s->o->data) + 1 : 0, &s->arena,
-                      err));
+    G4_TRY(load_media(p, j, s->o->data, &s->arena, err));
     if (!p->text && p->media_count)
         return g4_fail(err, G4_EINPUT, "%s: media go with a prompt", j->file);
     return p->text ? G4_OK : load_ids(p, j, s->rt.model->config.vocab_size, &s->arena, err);
