@@ -18,7 +18,7 @@ DEPS ?= yes
 # pkg-config name:Debian package; a row here reaches build, installation and aarch64.
 DEV := jansson:libjansson-dev hdf5:libhdf5-dev libpng:libpng-dev sndfile:libsndfile1-dev \
        libjpeg:libjpeg62-turbo-dev libwebp:libwebp-dev libwebpdemux:libwebp-dev \
-       soxr:libsoxr-dev
+       soxr:libsoxr-dev libmicrohttpd:libmicrohttpd-dev
 PKGS := $(foreach row,$(DEV),$(firstword $(subst :, ,$(row))))
 # Optional, taken if all are there: video files.  PKGS_VIDEO= builds and tests without.
 DEV_VIDEO := libavformat:libavformat-dev libavcodec:libavcodec-dev libavutil:libavutil-dev \
@@ -43,7 +43,7 @@ ARCH := $(patsubst aarch64,arm,$(patsubst x86_64,x86,$(MACHINE)))
 LIB_SRC := $(wildcard ref/*/*.c kernels_opt/*.c kernels_opt/c/*.c kernels_opt/$(ARCH)/*.c \
              golden/*.c)
 HARNESS_SRC := $(filter-out harness/main.c,$(wildcard harness/*.c harness/eval/*.c harness/kl/*.c \
-                 harness/mtp/*.c))
+                 harness/mtp/*.c harness/serve/*.c))
 CHECK_SRC := $(wildcard harness/check/*.c)
 FUZZ := $(patsubst harness/fuzz/fuzz_%.c,%,$(wildcard harness/fuzz/fuzz_*.c))
 OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(LIB_SRC) $(HARNESS_SRC))

@@ -2,14 +2,13 @@
 #include "harness/chat_session.h"
 
 #include "harness/request.h"
-#include "harness/room.h"
 #include "ref/base/map.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-enum { DEFAULT_CHUNK = 512, MAX_TOOLS = 16 << 20, SLACK = 64, MOST_ROWS_BACK = 4096 };
+enum { MAX_TOOLS = 16 << 20 };
 
 static const char name[] = "conversation";
 
@@ -20,47 +19,7 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static int64_t min64(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t max64(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 /* ---- opening ---- */
-
-/* Room for a chunk that an image's end lengthens, and for taking back a whole
- * answer: the template writes the turn anew, without its thinking. */
-static void choose_plan(const g4_chat_session *s, g4_engine_plan *plan)
-{
-    const g4_options *o = s->o;
-    int64_t draft_rows = s->rt.draft ? s->opt.max_draft + 1 : 1, block = 0;
-    if (s->proc.has_vision)
-        block = max64(o->image_tokens ? o->image_tokens : s->proc.image.max_soft_tokens,
-                      s->proc.video.max_soft_tokens);
-    plan->ctx = o->ctx > 0 ? o->ctx : G4_CHAT_CONTEXT;
-    plan->rows = max64(min64(s->chunk + block, plan->ctx), draft_rows);
-    plan->back = min64(s->opt.max_tokens, MOST_ROWS_BACK) + SLACK + draft_rows;
-    plan->logit_rows = draft_rows;
-}
-
-static g4_status open_engine(g4_chat_session *s, g4_err *err)
-{
-    const g4_config *c = &s->rt.model->config;
-    g4_engine_plan plan = s->rt.plan;
-    G4_TRY(g4_asked_mask(&plan.mask, s->o, NULL, err));
-    choose_plan(s, &plan);
-    G4_TRY(g4_room_for_plan(&s->rt, &plan, 1, err));
-    G4_TRY(g4_engine_open(&s->engine, s->rt.model, &s->rt.ops, s->rt.par, &plan, err));
-    G4_TRY(g4_session_open(&s->session, s->engine, err));
-    if (s->rt.draft) G4_TRY(g4_drafter_open(&s->drafter, s->rt.draft, s->engine, err));
-    s->logits = g4_arena_alloc(&s->arena, (size_t)c->vocab_size, sizeof *s->logits);
-    s->hidden = g4_arena_alloc(&s->arena, (size_t)c->hidden_size, sizeof *s->hidden);
-    return s->logits && s->hidden ? G4_OK : g4_nomem(err, "chat");
-}
 
 /* The messages (borrowed) as the template writes them. */
 static g4_status write_prompt(const g4_chat_session *s, json_t *messages, g4_chat_text *text,
@@ -96,7 +55,6 @@ g4_status g4_chat_session_open(g4_chat_session *s, const g4_options *o,
     memset(s, 0, sizeof *s);
     s->o = o;
     s->stop = stop;
-    s->chunk = o->chunk > 0 ? o->chunk : DEFAULT_CHUNK;
     s->chat = g4_chat_defaults();
     if (o->thinking >= 0) s->chat.thinking = o->thinking;
     G4_TRY(g4_runtime_open(&s->rt, o, G4_DRAFT_IF_GIVEN, err));
@@ -108,26 +66,13 @@ g4_status g4_chat_session_open(g4_chat_session *s, const g4_options *o,
     g4_pace_choose(&s->opt, &s->pace, o, &s->rt);
     s->messages = json_array();
     if (!s->messages) return g4_nomem(err, "chat");
-    return open_engine(s, err);
-}
-
-static void forget_prompt(g4_chat_session *s)
-{
-    g4_soft_free(&s->soft);
-    g4_arena_free(&s->prompt_arena);
-    memset(&s->prompt, 0, sizeof s->prompt);
-    s->made.count = 0;
+    return g4_timeline_open(&s->line, &s->rt, o, &s->proc, &s->opt, err);
 }
 
 void g4_chat_session_close(g4_chat_session *s)
 {
-    forget_prompt(s);
-    g4_ids_free(&s->made);
-    g4_drafter_close(s->drafter);
-    g4_session_close(s->session);
-    g4_engine_close(s->engine);
+    g4_timeline_close(&s->line);
     g4_tokenizer_free(s->tokenizer);
-    g4_arena_free(&s->arena);
     json_decref(s->messages);
     free(s->tools);
     g4_runtime_close(&s->rt);
@@ -146,8 +91,7 @@ void g4_chat_session_reset(g4_chat_session *s)
 {
     size_t first = (size_t)has_system(s);
     while (json_array_size(s->messages) > first) json_array_remove(s->messages, first);
-    g4_session_reset(s->session);
-    forget_prompt(s);
+    g4_timeline_reset(&s->line);
     s->turns = 0;
 }
 
@@ -285,93 +229,30 @@ static g4_status build_prompt(const g4_chat_session *s, g4_prompt *p, g4_arena *
     return st;
 }
 
-/* ---- what of the cache can stay ---- */
-
-/* Is the cached token i the new prompt's token i, media included? */
-static int same_token(const g4_chat_session *s, int64_t i, const g4_prompt *p, const g4_soft *soft)
-{
-    int old = i < s->prompt.n;
-    int32_t id = old ? s->prompt.ids[i] : s->made.ids[i - s->prompt.n];
-    int type = old ? s->prompt.types[i] : G4_TEXT;
-    const float *a = old ? s->soft.rows[i] : NULL, *b = soft->rows[i];
-    if (id != p->ids[i] || type != p->types[i] || !a != !b) return 0;
-    size_t bytes = (size_t)s->rt.model->config.hidden_size * sizeof *a;
-    return !a || memcmp(a, b, bytes) == 0;
-}
-
-/* Would a cut in front of token i split an image? */
-static int in_image(const g4_prompt *p, int64_t i)
-{
-    if (i >= p->n) return 0;
-    int before = p->types[i - 1], behind = p->types[i];
-    return (before == G4_IMAGE || before == G4_VIDEO) &&
-           (behind == G4_IMAGE || behind == G4_VIDEO);
-}
-
-/* How many tokens need no prefill.  At least one does: its logits are wanted. */
-static int64_t reusable(const g4_chat_session *s, const g4_prompt *p, const g4_soft *soft)
-{
-    int64_t keep = 0, most = min64(s->session->n, p->n - 1);
-    while (keep < most && same_token(s, keep, p, soft)) keep++;
-    while (keep > 0 && (in_image(p, keep) || in_image(&s->prompt, keep))) keep--;
-    return g4_session_keeps(s->session, keep) ? keep : 0;
-}
-
-static void adopt(g4_chat_session *s, const g4_prompt *p, g4_arena *arena, g4_soft *soft)
-{
-    forget_prompt(s);
-    s->prompt = *p;
-    s->prompt_arena = *arena;
-    s->soft = *soft;
-    *arena = (g4_arena){ NULL };
-    *soft = (g4_soft){ 0 };
-}
-
 /* Makes the cache a prefix of the conversation as it is now. */
 static g4_status begin_turn(g4_chat_session *s, g4_turn *turn, int *in_thought, g4_err *err)
 {
     g4_prompt p;
     g4_arena arena = { NULL };
-    g4_soft soft = { 0 };
-    int64_t ctx = s->engine->plan.ctx;
+    int64_t ctx = s->line.session->ctx;
     g4_status st = build_prompt(s, &p, &arena, in_thought, err);
     if (st == G4_OK && p.n < 1) st = g4_fail(err, G4_EINPUT, "%s: no tokens", name);
     if (st == G4_OK && p.n >= ctx)
         st = g4_fail(err, G4_EINPUT, "the context is full: %lld tokens with this message, room for "
                      "%lld; not sent; /reset starts anew, --ctx N makes room", (long long)p.n,
                      (long long)ctx);
-    if (st == G4_OK) st = g4_soft_embed(&soft, s->engine, &p, NULL, err);
-    if (st == G4_OK) {
-        turn->prompt = p.n;
-        turn->kept = reusable(s, &p, &soft);
-        if (turn->kept > 0) g4_session_rewind(s->session, turn->kept);
-        else g4_session_reset(s->session);
-        adopt(s, &p, &arena, &soft);
-    }
+    if (st == G4_OK) st = g4_timeline_begin(&s->line, &p, &arena, p.n, &turn->kept, err);
+    if (st == G4_OK) turn->prompt = p.n;
     g4_arena_free(&arena);
     return st;
 }
 
 /* ---- a turn ---- */
 
-/* In chunks, so that an interruption need not wait for all of it. */
-static g4_status prefill(g4_chat_session *s, g4_err *err)
+static int stopped(void *ctx)
 {
-    const g4_prompt *p = &s->prompt;
-    int64_t begin = s->session->n;
-    while (begin < p->n && !*s->stop) {
-        int64_t end = min64(begin + s->chunk, p->n);
-        while (end < p->n && in_image(p, end)) end++;
-        g4_prompt part = { .n = end - begin, .ids = p->ids + begin,
-                           .positions = p->positions + begin, .types = p->types + begin };
-        g4_soft soft = { .rows = s->soft.rows + begin };
-        int last = end == p->n;
-        const g4_prefill_item item = { s->session, &part, &soft, last ? s->logits : NULL,
-                                       last ? s->hidden : NULL };
-        G4_TRY(g4_prefill(s->engine, &item, 1, 0, err));
-        begin = end;
-    }
-    return G4_OK;
+    const g4_chat_session *s = ctx;
+    return *s->stop != 0;
 }
 
 typedef struct answering {
@@ -384,18 +265,19 @@ typedef struct answering {
 static int on_token(void *ctx, int32_t id)
 {
     answering *a = ctx;
-    a->status = g4_ids_push(&a->s->made, id, a->err);
+    a->status = g4_ids_push(&a->s->line.made, id, a->err);
     if (a->status == G4_OK) a->status = g4_reply_push(a->reply, id, a->err);
     return a->status != G4_OK || *a->s->stop;
 }
 
 static g4_turn_end why(const g4_chat_session *s, const g4_generate_options *opt)
 {
-    int32_t last = s->made.count ? s->made.ids[s->made.count - 1] : -1;
+    const g4_ids *made = &s->line.made;
+    int32_t last = made->count ? made->ids[made->count - 1] : -1;
     for (int i = 0; i < opt->stop_count; i++)
         if (opt->stop[i] == last) return G4_TURN_STOP;
     if (*s->stop) return G4_TURN_INTERRUPTED;
-    return (int64_t)s->made.count >= opt->max_tokens ? G4_TURN_LENGTH : G4_TURN_FULL;
+    return (int64_t)made->count >= opt->max_tokens ? G4_TURN_LENGTH : G4_TURN_FULL;
 }
 
 static g4_status answer(g4_chat_session *s, g4_reply *reply, g4_turn *turn, g4_err *err)
@@ -404,11 +286,11 @@ static g4_status answer(g4_chat_session *s, g4_reply *reply, g4_turn *turn, g4_e
     g4_generate_options opt = s->opt;
     g4_generate_stats stats;
     int64_t stops[G4_MAX_STOPS];
-    g4_stops_choose(&opt, stops, s->o, s->tokenizer, &s->prompt);
+    g4_stops_choose(&opt, stops, s->o, s->tokenizer, &s->line.prompt);
     opt.sampler.seed += s->turns;   /* else every answer would have the same luck */
     double start = now();
-    G4_TRY(g4_generate(s->engine, s->session, s->drafter, s->logits, s->hidden, &opt, on_token, &a,
-                       &stats, err));
+    G4_TRY(g4_generate(s->line.engine, s->line.session, s->line.drafter, s->line.logits,
+                       s->line.hidden, &opt, on_token, &a, &stats, err));
     G4_TRY(a.status);
     turn->made = stats.tokens;
     turn->seconds = now() - start;
@@ -422,9 +304,9 @@ static g4_status run_turn(g4_chat_session *s, g4_reply *reply, FILE *out, g4_tur
     int in_thought = 0;
     G4_TRY(begin_turn(s, turn, &in_thought, err));
     g4_reply_init(reply, s->tokenizer, out, in_thought);
-    G4_TRY(prefill(s, err));
+    G4_TRY(g4_timeline_read(&s->line, stopped, s, err));
     turn->end = G4_TURN_INTERRUPTED;
-    if (s->session->n < s->prompt.n) return G4_OK;
+    if (s->line.session->n < s->line.prompt.n) return G4_OK;
     G4_TRY(answer(s, reply, turn, err));
     G4_TRY(g4_reply_end(reply, err));
     turn->remembered = turn->end != G4_TURN_INTERRUPTED || reply->said.len > 0 ||

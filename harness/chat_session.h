@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A conversation that goes on: its messages, and a session whose cache is kept
- * between turns.  A turn renders the whole conversation again and prefills what
- * differs from what is cached.  A row's bits do not depend on the rows that came
- * with it, so the answer is the same as to the whole conversation at once. */
+ * between turns (timeline.h).  A turn renders the whole conversation again and
+ * prefills what differs from what is cached. */
 #ifndef G4_HARNESS_CHAT_SESSION_H
 #define G4_HARNESS_CHAT_SESSION_H
 
-#include "harness/reply.h"
+#include "harness/timeline.h"
 #include "ref/input/prompt_build.h"
 
 #include <signal.h>
-
-enum { G4_CHAT_CONTEXT = 8192, G4_CHAT_TOKENS = 1024 };   /* without --ctx, --max-tokens */
 
 typedef enum g4_turn_end {
     G4_TURN_STOP,          /* the model ended it */
@@ -38,19 +35,9 @@ typedef struct g4_chat_session {
     size_t tools_size;
     g4_generate_options opt;
     g4_pace pace;
-    int64_t chunk;
-    g4_engine *engine;
-    g4_session *session;
-    g4_drafter *drafter;
-    g4_arena arena;             /* owns logits, hidden */
-    float *logits, *hidden;
+    g4_timeline line;
     json_t *messages;
     uint64_t turns;
-    /* What the session's tokens are: the last prompt's, then those made. */
-    g4_prompt prompt;
-    g4_arena prompt_arena;
-    g4_soft soft;
-    g4_ids made;
 } g4_chat_session;
 
 /* s is filled with zeros first: g4_chat_session_close is right in any case. */

@@ -27,6 +27,15 @@ int g4_interrupt_pending(void)
     return found;
 }
 
+void g4_interrupt_take(void)
+{
+    const struct timespec now = { 0 };
+    sigset_t mine;
+    sigemptyset(&mine);
+    for (int i = 0; i < COUNT; i++) sigaddset(&mine, ending[i]);
+    while (g4_interrupt_pending() && sigtimedwait(&mine, NULL, &now) > 0) {}
+}
+
 void g4_interrupt_release(const sigset_t *before)
 {
     pthread_sigmask(SIG_SETMASK, before, NULL);

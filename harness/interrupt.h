@@ -12,6 +12,8 @@
 void g4_interrupt_hold(sigset_t *before);
 /* Has one of them come? */
 int g4_interrupt_pending(void);
+/* Those that came are done with: the program ends well, as it was told to. */
+void g4_interrupt_take(void);
 /* A signal that was held back ends the process here. */
 void g4_interrupt_release(const sigset_t *before);
 

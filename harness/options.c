@@ -170,6 +170,11 @@ static const g4_option table[] = {
       "as far as its -h knows them" },
     { "timeout", INT, 1, 86400, "S", AT(timeout),
       "seconds after which a peer counts as hanging (default 3600)" },
+    { "port", INT, 0, 65535, "N", AT(port),
+      "port to listen at (default 8080); 0: any that is free, said on standard output" },
+    { "host", PATH, 0, 0, "ADDRESS", AT(host),
+      "address in numbers to listen at (default 127.0.0.1: this machine only; there are no "
+      "passwords and no encryption)" },
     { "o", CHOICE, 0, 0, "md|csv|json", AT(format), "form of the table" },
     { "json", FLAG, 0, 0, NULL, AT(json), "one JSON object on standard output" },
 };
@@ -465,7 +470,7 @@ static g4_status parse_option(g4_options *o, const g4_command_row *row, int argc
 static void defaults(g4_options *o)
 {
     *o = (g4_options){ .thinking = -1, .audio_limit = -1, .max_tokens = -1, .temperature = -1,
-                       .top_p = -1, .top_k = -1, .shots = -1, .max_draft = -1 };
+                       .top_p = -1, .top_k = -1, .shots = -1, .max_draft = -1, .port = -1 };
 }
 
 /* What a whole command line must have. */

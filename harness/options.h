@@ -65,6 +65,8 @@ typedef struct g4_options {
     const char *peers, *peer_args;            /* bench: folder of llama-bench binaries */
     int64_t repeat, timeout;                  /* 0: not given */
     const char *format;                       /* -o md|csv|json */
+    const char *host;                         /* serve; NULL: 127.0.0.1 */
+    int64_t port;                             /* -1: not given */
     const char *args[G4_MAX_ARGS];            /* positional */
     int arg_count;
 } g4_options;

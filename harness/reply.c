@@ -85,7 +85,7 @@ void g4_reply_init(g4_reply *r, const g4_tokenizer *t, FILE *out, int in_thought
     g4_detok_init(&r->detok, t, 0);
 }
 
-static g4_status append(g4_reply_text *b, const char *text, size_t len, g4_err *err)
+g4_status g4_reply_append(g4_reply_text *b, const char *text, size_t len, g4_err *err)
 {
     if (len >= b->capacity - b->len) {
         if (len > SIZE_MAX / 4 - b->len) return g4_nomem(err, "text");
@@ -135,24 +135,27 @@ static void put(g4_reply *r, const char *text, size_t len)
 
 /* A thought without the "thought\n" in front; what turns out to be something
  * else is shown after all. */
-static void put_thought(g4_reply *r, const char *text, size_t len)
+static g4_status put_thought(g4_reply *r, const char *text, size_t len, g4_err *err)
 {
-    size_t size = strlen(header), at = 0;
+    size_t size = strlen(header), at = 0, shown;
     while (r->header < size && at < len && text[at] == header[r->header]) {
         r->header++;
         at++;
     }
-    if (at == len) return;
-    if (r->header < size) put(r, header, r->header);
+    if (at == len) return G4_OK;
+    shown = r->header < size ? r->header : 0;
     r->header = size;
+    put(r, header, shown);
     put(r, text + at, len - at);
+    G4_TRY(g4_reply_append(&r->thought, header, shown, err));
+    return g4_reply_append(&r->thought, text + at, len - at, err);
 }
 
 static g4_status take(g4_reply *r, const char *text, size_t len, g4_err *err)
 {
-    if (r->state == THOUGHT) put_thought(r, text, len);
+    if (r->state == THOUGHT) G4_TRY(put_thought(r, text, len, err));
     if (r->state == TEXT || r->state == ENDED) put(r, text, len);
-    if (r->state == TEXT) G4_TRY(append(&r->said, text, len, err));
+    if (r->state == TEXT) G4_TRY(g4_reply_append(&r->said, text, len, err));
     if (!r->out) return G4_OK;
     return fflush(r->out) == 0 && !ferror(r->out)
                ? G4_OK : g4_fail(err, G4_EIO, "standard output: cannot write");
@@ -187,7 +190,7 @@ g4_status g4_reply_push(g4_reply *r, int32_t id, g4_err *err)
     const char *text;
     size_t len, own;
     G4_TRY(g4_detok_push(&r->detok, id, &text, &len, err));
-    G4_TRY(append(&r->raw, text, len, err));
+    G4_TRY(g4_reply_append(&r->raw, text, len, err));
     if (!g4_tokenizer_is_special(r->t, id)) return take(r, text, len, err);
     /* A run of bytes that it ended may stand in front of the token itself. */
     const char *name = g4_tokenizer_text(r->t, id, &own);
@@ -216,14 +219,14 @@ g4_status g4_reply_end(g4_reply *r, g4_err *err)
     const char *text;
     size_t len;
     G4_TRY(g4_detok_end(&r->detok, &text, &len, err));
-    G4_TRY(append(&r->raw, text, len, err));
+    G4_TRY(g4_reply_append(&r->raw, text, len, err));
     G4_TRY(take(r, text, len, err));
     if (r->out) {
         dim(r, 0);
         if (r->open_line || r->said.len == 0) putc('\n', r->out);
         r->open_line = 0;
     }
-    G4_TRY(append(&r->said, "", 0, err));
+    G4_TRY(g4_reply_append(&r->said, "", 0, err));
     G4_TRY(g4_answer_parse(&r->answer, r->raw.data, r->raw.len, r->in_thought, err));
     return r->out ? print_calls(r, err) : G4_OK;
 }
@@ -262,5 +265,6 @@ void g4_reply_free(g4_reply *r)
     g4_answer_free(&r->answer);
     free(r->raw.data);
     free(r->said.data);
+    free(r->thought.data);
     memset(r, 0, sizeof *r);
 }

@@ -32,6 +32,7 @@ typedef struct g4_reply_text {
     char *data;                  /* malloc'ed, NUL behind it; NULL: empty */
     size_t len, capacity;
 } g4_reply_text;
+g4_status g4_reply_append(g4_reply_text *b, const char *text, size_t len, g4_err *err);
 
 /* What is shown: text as it is, thinking (dimmed on a terminal), no special
  * tokens, and no calls of tools before the end.  On a terminal, control
@@ -45,6 +46,7 @@ typedef struct g4_reply {
     g4_detok detok;
     g4_reply_text raw;           /* all of it, special tokens included */
     g4_reply_text said;          /* what was shown as the answer, without thinking */
+    g4_reply_text thought;       /* what was shown as thinking */
     g4_answer answer;            /* filled by g4_reply_end */
 } g4_reply;
 

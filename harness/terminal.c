@@ -356,7 +356,7 @@ static json_t *user_message(talk *t, const char *text)
 
 static void report_turn(const talk *t, const g4_turn *u)
 {
-    const g4_engine_plan *plan = &t->s.engine->plan;
+    const g4_engine_plan *plan = &t->s.line.engine->plan;
     if (u->end == G4_TURN_INTERRUPTED)
         note(u->remembered ? "(stopped)" : "(stopped before an answer: the message is forgotten)");
     if (u->end == G4_TURN_LENGTH)
@@ -410,7 +410,7 @@ static g4_status one_line(talk *t, g4_err *err)
 static g4_status converse(talk *t, g4_err *err)
 {
     note("%s, a context of %lld tokens.  /help lists the commands, Ctrl-D ends.", t->o->model,
-         (long long)t->s.engine->plan.ctx);
+         (long long)t->s.line.engine->plan.ctx);
     while (!t->ended) {
         event e = read_message(t, err);
         if (e == BAD) return err->code;

@@ -7,9 +7,9 @@
 #include "harness/eval/batch.h"
 #include "harness/eval/eval.h"
 
+#include "harness/logprob.h"
 #include "ref/input/tokenizer.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -168,20 +168,6 @@ static g4_status ask_all(scoring *s, g4_err *err)
 
 /* ---- answers ---- */
 
-/* log softmax(row)[id]; *best: id is a likeliest one. */
-static double log_prob(const float *row, int64_t V, int32_t id, int *best)
-{
-    double sum = 0.0;
-    float most = row[0];
-    for (int64_t i = 1; i < V; i++)
-        if (row[i] > most) most = row[i];
-    for (int64_t i = 0; i < V; i++) sum += exp((double)row[i] - (double)most);
-    int64_t first = 0;
-    while (row[first] < most) first++;
-    *best = first == id;
-    return (double)row[id] - (double)most - log(sum);
-}
-
 static g4_status finish(scoring *s, size_t doc, g4_err *err)
 {
     g4_doc *d = &s->leaf->docs[doc];
@@ -204,7 +190,7 @@ static g4_status scored(void *ctx, size_t job, const float *logits, g4_err *err)
         double sum = 0.0;
         int all = 1, best;
         for (int64_t t = 0; t < a->n; t++) {
-            sum += log_prob(logits + t * V, V, a->ids[t], &best);
+            sum += g4_log_prob(logits + t * V, V, a->ids[t], &best);
             all &= best;
         }
         d->loglik[a->choice] = sum;

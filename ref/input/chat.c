@@ -55,7 +55,7 @@ g4_status g4_chat_detect(g4_chat_options *o, const char *file, const char *text,
 }
 
 /* tokenizer_config.json: chat_template is a text, or a list of named ones. */
-static g4_status detect_config(g4_chat_options *o, const char *path, g4_err *err)
+static g4_status config_template(char **text, const char *path, g4_err *err)
 {
     g4_json j;
     size_t i;
@@ -70,15 +70,17 @@ static g4_status detect_config(g4_chat_options *o, const char *path, g4_err *err
         }
     }
     g4_status s = G4_OK;
-    if (json_is_string(t))
-        s = g4_chat_detect(o, path, json_string_value(t), json_string_length(t), err);
-    else if (t && !json_is_null(t))
+    if (json_is_string(t)) {
+        *text = strdup(json_string_value(t));
+        if (!*text) s = g4_nomem(err, path);
+    } else if (t && !json_is_null(t)) {
         s = g4_fail(err, G4_EINPUT, "%s: chat_template is not a string", path);
+    }
     g4_json_free(&j);
     return s;
 }
 
-static g4_status detect_gguf(g4_chat_options *o, const char *model, g4_err *err)
+static g4_status gguf_template(char **out, const char *model, g4_err *err)
 {
     g4_gguf_pair p;
     size_t len = 0;
@@ -88,33 +90,48 @@ static g4_status detect_gguf(g4_chat_options *o, const char *model, g4_err *err)
     g4_status s = G4_OK;
     if (k && !text)
         s = g4_fail(err, G4_EINPUT, "%s: key tokenizer.chat_template is no string", model);
-    if (text) s = g4_chat_detect(o, model, text, len, err);
+    if (text && !(*out = strndup(text, len))) s = g4_nomem(err, model);
     g4_gguf_close_model(&p);
+    return s;
+}
+
+static g4_status file_template(char **text, const char *path, g4_err *err)
+{
+    uint8_t *data;
+    size_t size;
+    G4_TRY(g4_file_read(path, MAX_TEMPLATE_BYTES, &data, &size, err));
+    *text = strndup((const char *)data, size);
+    free(data);
+    return *text ? G4_OK : g4_nomem(err, path);
+}
+
+g4_status g4_chat_template_dir(char **text, g4_chat_options *o, const char *dir, g4_err *err)
+{
+    g4_arena a = { NULL };
+    int gguf = g4_gguf_named(dir);
+    const char *from = dir;
+    char *jinja = g4_arena_printf(&a, "%s/chat_template.jinja", dir);
+    char *config = g4_arena_printf(&a, "%s/tokenizer_config.json", dir);
+    g4_status s = jinja && config ? G4_OK : g4_nomem(err, dir);
+    *text = NULL;
+    if (s == G4_OK && gguf) s = gguf_template(text, dir, err);
+    else if (s == G4_OK && g4_path_kind(jinja) != 0) s = file_template(text, from = jinja, err);
+    else if (s == G4_OK && g4_path_kind(config) != 0) s = config_template(text, from = config, err);
+    if (s == G4_OK && *text) s = g4_chat_detect(o, from, *text, strlen(*text), err);
+    if (s != G4_OK) {
+        free(*text);
+        *text = NULL;
+    }
+    g4_arena_free(&a);
     return s;
 }
 
 g4_status g4_chat_detect_dir(g4_chat_options *o, const char *dir, g4_err *err)
 {
-    if (g4_gguf_named(dir)) return detect_gguf(o, dir, err);
-    g4_arena a = { NULL };
-    g4_status s = G4_OK;
-    uint8_t *data;
-    size_t size;
-    char *jinja = g4_arena_printf(&a, "%s/chat_template.jinja", dir);
-    char *config = g4_arena_printf(&a, "%s/tokenizer_config.json", dir);
-    if (!jinja || !config) {
-        s = g4_nomem(err, dir);
-    } else if (g4_path_kind(jinja) != 0) {
-        s = g4_file_read(jinja, MAX_TEMPLATE_BYTES, &data, &size, err);
-        if (s == G4_OK) {
-            s = g4_chat_detect(o, jinja, (const char *)data, size, err);
-            free(data);
-        }
-    } else if (g4_path_kind(config) != 0) {
-        s = detect_config(o, config, err);
-    }
-    g4_arena_free(&a);
-    return s;
+    char *text;
+    G4_TRY(g4_chat_template_dir(&text, o, dir, err));
+    free(text);
+    return G4_OK;
 }
 
 /* The array in a document that is one, or has it under key; NULL: neither. */

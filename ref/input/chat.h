@@ -56,6 +56,8 @@ g4_status g4_chat_detect(g4_chat_options *o, const char *file, const char *text,
 /* The same from a model: a folder's chat_template.jinja, else chat_template in
  * tokenizer_config.json; a GGUF's key; else o stays as it is. */
 g4_status g4_chat_detect_dir(g4_chat_options *o, const char *dir, g4_err *err);
+/* And the text itself, malloc'ed; NULL: the model has none. */
+g4_status g4_chat_template_dir(char **text, g4_chat_options *o, const char *dir, g4_err *err);
 
 typedef struct g4_chat g4_chat;   /* a checked conversation */
 

@@ -38,8 +38,9 @@ static int32_t choose(run *r, const float *logits, int64_t index)
 }
 
 /* Emits a token that is certain, behind `cached` tokens; 1: the text ends with it. */
-static int certain(run *r, int32_t id, int64_t cached)
+static int certain(run *r, int32_t id, const float *logits, int64_t cached)
 {
+    if (r->o->row) *r->o->row = logits;
     r->last = id;
     r->made++;
     r->stats->tokens++;
@@ -63,7 +64,7 @@ static void plain_loop(run *r)
 {
     do {
         verify(r, &r->last, 1);
-    } while (!certain(r, choose(r, r->logits, r->made), r->s->n));
+    } while (!certain(r, choose(r, r->logits, r->made), r->logits, r->s->n));
 }
 
 /* ---- a round ---- */
@@ -184,7 +185,7 @@ static int round_of_drafts(run *r)
     for (int64_t i = 0; i <= now.matched && !done; i++) {
         now.taken += i < now.matched;
         now.written++;
-        done = certain(r, chosen[i], now.cached + 1 + i);
+        done = certain(r, chosen[i], r->logits + i * r->V, now.cached + 1 + i);
         if (done) g4_session_rewind(r->s, now.cached + 1 + i);
     }
     note(r, &now, confidence);
@@ -240,7 +241,7 @@ g4_status g4_generate(g4_engine *e, g4_session *s, g4_drafter *d, const float *l
     *stats = (g4_generate_stats){ 0 };
     g4_status st = allocate(&r, &arena, err);
     if (st == G4_OK && o->max_tokens > 0) {
-        int done = certain(&r, choose(&r, logits, 0), s->n);
+        int done = certain(&r, choose(&r, logits, 0), logits, s->n);
         if (d) g4_draft_begin(d, s, hidden);
         if (!done && !d) plain_loop(&r);
         while (!done && d) done = round_of_drafts(&r);

@@ -49,6 +49,8 @@ typedef struct g4_generate_options {
                                      * with this probability, whatever it is; NULL: judged */
     g4_round_fn *round;             /* NULL: nobody watches */
     void *round_ctx;
+    const float **row;              /* before a token is emitted: the logits [V] it was chosen
+                                     * from, which last until emit returns; NULL: not wanted */
 } g4_generate_options;
 
 typedef struct g4_generate_stats {
