@@ -294,21 +294,23 @@ static json_t *calls_of(const g4_tale *t, int streamed)
     return list;
 }
 
+static json_t *text_json(const g4_reply_text *text)
+{
+    return json_stringn(text->len ? text->data : "", text->len);
+}
+
+/* Of the answer taken apart only calls and errors: texts are what a stream says, too. */
 static json_t *message_of(const g4_tale *t)
 {
-    json_t *m = g4_reply_message(&t->reply);
+    const g4_reply *r = &t->reply;
+    json_t *m = g4_reply_message(r), *calls = json_object_get(m, "tool_calls");
     if (json_array_size(json_object_get(m, "errors")) == 0) json_object_del(m, "errors");
-    if (json_is_null(json_object_get(m, "reasoning_content")))
-        json_object_del(m, "reasoning_content");
-    if (t->stopped)
-        json_object_set_new(m, "content", json_stringn(t->reply.said.len ? t->reply.said.data : "",
-                                                       t->reply.said.len));
-    json_object_del(m, "tool_calls");
-    if (json_array_size(t->reply.answer.tool_calls)) {
-        json_object_set_new(m, "tool_calls", calls_of(t, 0));
-        if (!*json_string_value(json_object_get(m, "content")))
-            json_object_set_new(m, "content", json_null());
-    }
+    json_object_del(m, "reasoning_content");
+    if (r->thought.len) json_object_set_new(m, "reasoning_content", text_json(&r->thought));
+    json_object_set_new(m, "content", json_array_size(calls) && !r->said.len
+                                          ? json_null() : text_json(&r->said));
+    if (json_array_size(calls)) json_object_set_new(m, "tool_calls", calls_of(t, 0));
+    else json_object_del(m, "tool_calls");
     return m;
 }
 
@@ -346,7 +348,7 @@ g4_status g4_tale_finish(g4_tale *t, const char *why, g4_err *err)
     json_t *choice = json_pack("{s:I, s:o, s:o, s:s}", "index", (json_int_t)t->index,
                                is_chat(t) ? "message" : "text",
                                is_chat(t) ? message_of(t)
-                                          : json_stringn(w->len ? w->data : "", w->len),
+                                          : text_json(w),
                                "logprobs", logprobs(t), "finish_reason", why);
     if (!t->choices) t->choices = json_array();
     return json_array_append_new(t->choices, choice) == 0 ? G4_OK : g4_nomem(err, "answer");
