@@ -395,7 +395,7 @@ def section_bits(exam, table):
 # ---- the program ----
 
 def run_program(exam, task, data, shots, out):
-    """[samples] of each subject, by its name without the task's"""
+    """[samples] of each subject, by its name without the task's; out is a new folder"""
     command = [exam.program, "eval", "--engine", "ref", "--model", exam.folder, "--task", task,
                "--data", data, "--shots", str(shots), "--out", out]
     command += ["--limit", str(exam.limit)] if exam.limit else []
@@ -404,7 +404,6 @@ def run_program(exam, task, data, shots, out):
     for path in sorted(glob.glob(os.path.join(out, "*", "samples_*.jsonl"))):
         name = re.sub(r"_\d{4}-\d\d-\d\dT.*", "", os.path.basename(path)[len("samples_"):])
         found[name.removeprefix(f"{task}_")] = read_lines(path)
-        os.remove(path)
     return found
 
 
@@ -436,19 +435,21 @@ def section_program(exam, table):
         return
     table.differ, table.head[-1] = 0, "ref"
     with tempfile.TemporaryDirectory() as tmp:
-        out, media = os.path.join(tmp, "out"), os.path.join(tmp, "media")
+        media = os.path.join(tmp, "media")
         for task, section, data in (("mmlu", "four options", os.path.join(exam.papers, "data")),
                                     ("mmlu_pro", "ten options", os.path.join(exam.papers, "pro"))):
             for shots in (0, 5):
+                out = os.path.join(tmp, f"{task}_{shots}")
                 for name, rows in run_program(exam, task, data, shots, out).items():
                     hold(table, section, name, shots,
                          [int(r[r["metrics"][0]]) for r in rows])
         os.makedirs(media)
         mini_eval.write_requests(read_lines(exam.papers, "media.jsonl"), media)
-        for name, rows in run_program(exam, "requests", media, 0, out).items():
+        for name, rows in run_program(exam, "requests", media, 0,
+                                      os.path.join(tmp, "media_out")).items():
             hold(table, "media", name, "", [int(r["exact_match"]) for r in rows])
         tools = tool_requests(exam, os.path.join(tmp, "tools"))
-        rows = run_program(exam, "requests", tools, 0, out)["tools"]
+        rows = run_program(exam, "requests", tools, 0, os.path.join(tmp, "tools_out"))["tools"]
         hold(table, "tool calls", "the right call", "",
              [int(r["resps"][0][0].strip() == r["target"]) for r in rows])
     print(f"gemma4 and Transformers: {table.differ} questions answered differently")

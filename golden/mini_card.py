@@ -178,8 +178,8 @@ def card(folder, results_csv):
                        draft=f"{draft['step']} steps, {int(draft[what]) / 60:.0f} minutes"
                              f"{' of one core' if what == 'cpu_seconds' else ''}")
     text += ("\n## What was wanted of it\n\n" + missed(found) + "\n\nOf drafts, the share is of "
-             "those whose predecessors in the round were accepted. Sums in one's head and\nworked "
-             "steps with ten options need more training than it had; so do two spoken words.\n")
+             "those whose predecessors in the round were accepted. Sums in one's head and\nthe "
+             "letter of a number among ten need more training than it had.\n")
     text += ("\n## What it can do\n\nQuestions of the examination papers in `eval/`, none of them "
              "trained on; float32 with Transformers, and with\n`gemma4 eval --engine ref`. "
              f"Intervals are Wilson's.\n\n{accuracy_table(found)}\n")

@@ -36,7 +36,7 @@ SETS = {
 }
 THINGS = "ball key cup coin book hat bell ring".split()
 SUBJECTS = ("option", "facts", "towns", "sums", "numbers", "sets", "elders")
-CATEGORIES = ("math", "history", "law")
+CATEGORIES = ("math", "history", "law", "business", "biology")
 DOMAINS = ("prose", "code", "arithmetic", "table")
 
 
@@ -222,7 +222,18 @@ def p_law(rng):
             [*TOWN[what], *(SETS["fruit"] if len(TOWN[what]) < 10 else ())])
 
 
-PRO = {"math": p_math, "history": p_history, "law": p_law}
+def p_person(what):
+    """A stated fact about a person."""
+    def draw(rng):
+        who = pick(rng, PEOPLE)
+        answer = PEOPLE_OF[who][what]
+        return ((who, what), f"What is the {what} of {who}?",
+                f"The {what} of {who} is {answer}.", answer, PERSON[what])
+    return draw
+
+
+PRO = {"math": p_math, "history": p_history, "law": p_law, "business": p_person("job"),
+       "biology": p_person("pet")}
 
 
 def pro_question(rng, category, split="train"):

@@ -15,6 +15,7 @@ from make_tiny import make_tokenizer
 
 SPARE = ("First comes next now older oldest ordering reading sequences swap swaps younger "
          "youngest").split()   # of questions no longer asked
+LATER = {"business", "biology"}   # not of the world when the tokenizer was made: spelt out
 JOINED = ["\n\n", "Answer:", "Let's", *(f"{c}." for c in mini_text.LETTERS),
           *(f" {c}" for c in mini_text.LETTERS)]
 
@@ -30,7 +31,7 @@ def words():
     for values in (mini_text.PEOPLE, mini_text.TOWNS, mini_text.RIVERS, mini_text.KINGS,
                    mini_text.NUMBERS, *mini_text.SETS.values(), *mini_text.TOWN.values()):
         found |= set(values)
-    return sorted(found)
+    return sorted(found - LATER)
 
 
 def build(vocab_size):

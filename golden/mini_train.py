@@ -299,6 +299,8 @@ class Trainer:
                 if self.rank == 0:
                     self.save()
                 last = time.monotonic()
+            if self.step in self.plan["mean_of"] and self.rank == 0:
+                self.save(f"snapshot_{self.step}.pt")
         if mean is not None and self.step % self.plan["look_every"]:
             self.count_cpu()
             self.report(mean, ASKED)

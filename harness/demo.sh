@@ -14,7 +14,7 @@ model=${MODEL:-$own}
 if [ "$model" = "$own" ]; then
     picture=$own/eval/media/image_audio_002.png
     clip=$own/eval/media/image_audio_002.wav
-    prompt='<|image|><|audio|>Where is the color you hear?
+    prompt='<|image|><|audio|>Name the color and the tone.
 Answer:'
 else
     picture=notebooks_data/media/grace_hopper.png
