@@ -11,7 +11,8 @@
 
 enum { HEAD = 64 << 10, PAGE = 4 << 10, PAGES = 256 };
 
-g4_status g4_sum_file(g4_sha256 *sha, const char *path, const char *name, g4_err *err)
+/* A file, in the way that model_sum.h tells. */
+static g4_status add_file(g4_sha256 *sha, const char *path, const char *name, g4_err *err)
 {
     g4_map m;
     G4_TRY(g4_map_open(&m, path, err));
@@ -37,23 +38,36 @@ static int counts(const struct dirent *d)
     return 0;
 }
 
-static g4_status add_folder(g4_sha256 *sha, const char *dir, g4_err *err)
+static int visible(const struct dirent *d)
+{
+    return d->d_name[0] != '.';
+}
+
+/* Those regular files of a folder that `wanted` takes, in the order of their names. */
+static g4_status add_folder(g4_sha256 *sha, const char *dir,
+                            int wanted(const struct dirent *), g4_err *err)
 {
     struct dirent **entry;
     g4_arena a = { NULL };
     g4_status s = G4_OK;
-    int n = scandir(dir, &entry, counts, alphasort);
+    int n = scandir(dir, &entry, wanted, alphasort);
     if (n < 0) return g4_fail(err, G4_EIO, "%s: cannot open: %s", dir, strerror(errno));
     for (int i = 0; i < n; i++) {
         const char *path = g4_arena_printf(&a, "%s/%s", dir, entry[i]->d_name);
         if (s == G4_OK && !path) s = g4_nomem(err, dir);
         if (s == G4_OK && g4_path_kind(path) == 1)
-            s = g4_sum_file(sha, path, entry[i]->d_name, err);
+            s = add_file(sha, path, entry[i]->d_name, err);
         free(entry[i]);
     }
     free(entry);
     g4_arena_free(&a);
     return s;
+}
+
+g4_status g4_sum_path(g4_sha256 *sha, const char *path, g4_err *err)
+{
+    return g4_path_kind(path) == 2 ? add_folder(sha, path, visible, err)
+                                   : add_file(sha, path, "", err);
 }
 
 g4_status g4_model_sum(const char *path, char hex[G4_SHA256_HEX], g4_err *err)
@@ -66,12 +80,12 @@ g4_status g4_model_sum(const char *path, char hex[G4_SHA256_HEX], g4_err *err)
     g4_sha256_begin(&sha);
     if (cut) {
         const char *first = g4_arena_strndup(&a, path, (size_t)(cut - path) + sizeof between - 2);
-        s = first ? g4_sum_file(&sha, first, "", err) : g4_nomem(err, path);
+        s = first ? add_file(&sha, first, "", err) : g4_nomem(err, path);
         path = cut + sizeof between - 1;
     }
     if (s == G4_OK)
-        s = g4_path_kind(path) == 2 ? add_folder(&sha, path, err)
-                                    : g4_sum_file(&sha, path, "", err);
+        s = g4_path_kind(path) == 2 ? add_folder(&sha, path, counts, err)
+                                    : add_file(&sha, path, "", err);
     g4_sha256_end(&sha, hex);
     g4_arena_free(&a);
     return s;

@@ -10,7 +10,7 @@
  * of 4 KiB all over a large one (reading 24 GB would take minutes). */
 g4_status g4_model_sum(const char *path, char hex[G4_SHA256_HEX], g4_err *err);
 
-/* One file in that way. */
-g4_status g4_sum_file(g4_sha256 *sha, const char *path, const char *name, g4_err *err);
+/* One file in that way, or all those of a folder (the frames of a video, say). */
+g4_status g4_sum_path(g4_sha256 *sha, const char *path, g4_err *err);
 
 #endif

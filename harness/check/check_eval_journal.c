@@ -21,6 +21,7 @@ Suite *check_eval_journal(void);
 
 #define DATA "harness/check/data/eval"
 #define MODEL "golden/tiny/mini/model"
+#define VIDEO "golden/miniature/eval/media/video_change_001"
 #define FOLDER "golden__tiny__mini__model"
 #define MMLU "eval --model " MODEL " --threads 1 --task mmlu --data " DATA " --shots 1 "
 #define REQUESTS "eval --model " MODEL " --threads 1 --task requests --data " DATA " "
@@ -294,6 +295,36 @@ START_TEST(other_runs_are_refused)
 }
 END_TEST
 
+/* A video may be a folder of frames; another frame is another question. */
+START_TEST(frames_of_a_video_are_looked_at)
+{
+    static const char line[] = "{\"prompt\": \"<|video|>a\", \"media\": [[\"video\", \"v\"]], "
+                               "\"target\": \"b\", \"max_tokens\": 1}\n";
+    static const char answer[] = "eval --model " MODEL " --threads 1 --task requests --data %d ";
+    static const char *const frames[] = { "v/frame0.png", "v/frame1.png" };
+    uint8_t *data[2];
+    size_t size[2];
+    char path[TEMPDIR_MAX];
+    g4_err err = { 0 };
+    tempdir_path(path, dir, "v");
+    ck_assert_int_eq(g4_make_folder(path, &err), G4_OK);
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, VIDEO "/frame%d.png", 2 * i);
+        ck_assert_msg(g4_file_read(path, 1 << 22, &data[i], &size[i], &err) == G4_OK, "%s", err.msg);
+        tempdir_write(dir, frames[i], data[i], size[i]);
+    }
+    tempdir_write(dir, "requests.jsonl", line, strlen(line));
+    if (good(answer, "--out %d/k")) {
+        ck_assert(good(answer, "--resume --out %d/k"));
+        tempdir_write(dir, frames[1], data[0], size[0]);
+        run(answer, "--resume --out %d/k");
+        program_expect_error(&r, "another documents");
+    }
+    free(data[0]);
+    free(data[1]);
+}
+END_TEST
+
 /* ---- split ---- */
 
 START_TEST(splits_merge_to_the_same_report)
@@ -331,6 +362,7 @@ Suite *check_eval_journal(void)
     tcase_add_test(t, cut_off_anywhere);
     tcase_add_test(t, flipped_bits);
     tcase_add_test(t, other_runs_are_refused);
+    tcase_add_test(t, frames_of_a_video_are_looked_at);
     tcase_add_test(t, splits_merge_to_the_same_report);
     suite_add_tcase(s, t);
     tcase_set_tags(slow, "slow");

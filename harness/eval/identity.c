@@ -15,7 +15,7 @@ static void add_text(g4_sha256 *sha, const char *text)
 
 static g4_status add_media(g4_sha256 *sha, const g4_doc *d, g4_err *err)
 {
-    for (size_t i = 0; i < d->media_count; i++) G4_TRY(g4_sum_file(sha, d->media[i].path, "", err));
+    for (size_t i = 0; i < d->media_count; i++) G4_TRY(g4_sum_path(sha, d->media[i].path, err));
     return G4_OK;
 }
 
