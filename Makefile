@@ -43,7 +43,7 @@ ARCH := $(patsubst aarch64,arm,$(patsubst x86_64,x86,$(MACHINE)))
 LIB_SRC := $(wildcard ref/*/*.c kernels_opt/*.c kernels_opt/c/*.c kernels_opt/$(ARCH)/*.c \
              golden/*.c)
 HARNESS_SRC := $(filter-out harness/main.c,$(wildcard harness/*.c harness/eval/*.c harness/kl/*.c \
-                 harness/mtp/*.c harness/serve/*.c))
+                 harness/mtp/*.c harness/sensitivity/*.c harness/serve/*.c))
 CHECK_SRC := $(wildcard harness/check/*.c)
 FUZZ := $(patsubst harness/fuzz/fuzz_%.c,%,$(wildcard harness/fuzz/fuzz_*.c))
 OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(LIB_SRC) $(HARNESS_SRC))

@@ -99,8 +99,7 @@ g4_dtype g4_mix_base(const g4_mix *mix)
     return mix->base;
 }
 
-/* Rows that blocks of 256 do not divide get the next format of blocks of 32, others F16. */
-static g4_dtype fitting(g4_dtype want, int64_t cols)
+g4_dtype g4_mix_fitting(g4_dtype want, int64_t cols)
 {
     static const struct { g4_dtype from, to; } smaller[] = {
         { G4_IQ4_XS, G4_IQ4_NL }, { G4_Q2_K, G4_Q4_0 }, { G4_Q3_K, G4_Q4_0 },
@@ -303,5 +302,5 @@ g4_dtype g4_mix_choose(g4_mix_rules *m, const char *name, const g4_shape_tensor 
 {
     if (t->role != G4_ROLE_TABLE && t->role != G4_ROLE_LINEAR) return G4_F32;
     const word *w = match(m->recipe, name);
-    return fitting(w ? w->type : of_mix(m, name, t), t->shape[t->rank - 1]);
+    return g4_mix_fitting(w ? w->type : of_mix(m, name, t), t->shape[t->rank - 1]);
 }

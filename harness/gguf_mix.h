@@ -38,4 +38,7 @@ typedef struct g4_mix_rules {
 /* name: ggml's.  Layers are asked about in order. */
 g4_dtype g4_mix_choose(g4_mix_rules *r, const char *name, const g4_shape_tensor *t);
 
+/* Rows that blocks of 256 do not divide get the next format of blocks of 32, others F16. */
+g4_dtype g4_mix_fitting(g4_dtype want, int64_t cols);
+
 #endif

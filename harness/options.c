@@ -124,7 +124,9 @@ static const g4_option table[] = {
     { "data", PATH, 0, 0, "PATH", AT(data),
       "eval: folder of the task's published files; mtp: file of prompts, a JSON object a line; "
       "imatrix: a text; "
-      "perplexity, kl: a text, or F.jsonl with text or ids, perhaps prompt, a line" },
+      "perplexity, kl: a text, or F.jsonl with text or ids, perhaps prompt, a line; "
+      "sensitivity: F.jsonl with text, or prompt (perhaps media) and target, or prompt, choices "
+      "and answer (from 0), perhaps domain, a line" },
     { "reference", PATH, 0, 0, "MODEL|F", AT(reference),
       "what the candidate is held against: a model, a file that --save wrote, or llama.cpp's "
       "(--kl-divergence-base)" },
@@ -144,11 +146,24 @@ static const g4_option table[] = {
       "mass of the rest; any other name llama.cpp's format (--windows halves)" },
     { "keep", INT, 5, 1 << 20, "N", AT(keep),
       "likeliest tokens that F.h5 holds of each place (default 512)" },
+    { "types", LIST, 0, 0, "LIST", AT(types),
+      "what is rounded to: formats that can be packed; simulated widths, s4b32 (4 bits, blocks "
+      "of 32, symmetric) to a8b0 (with an offset, a block a row); mixes as q4_k_m, which are "
+      "points by themselves" },
+    { "by", LIST, 0, 0, "model,kind,layer,tensor,random", AT(by),
+      "what is rounded at a time (default model); random: 20 mixes of the types" },
+    { "of", LIST, 0, 0, "weights,activations,kv,both", AT(of),
+      "what of it (default weights); activations: what meets matrices; both: these two" },
+    { "leave", LIST, 0, 0, "in,out", AT(leave),
+      "in (default): that alone is rounded; out: all but that" },
+    { "budget", PATH, 0, 0, "6.5GB|4.5bpw,...", AT(budget),
+      "choose a type for each tensor, of the least KL in so many bytes, from --by tensor; "
+      "written as recipe_<budget>.txt" },
     { "shots", INT, 0, 1000, "N", AT(shots),
       "examples before each question (default: the task's)" },
     { "limit", INT, 1, INT_MAX_31, "N", AT(limit),
       "only the first N questions of each subject; imatrix: only N chunks; "
-      "perplexity, kl: windows" },
+      "perplexity, kl: windows; sensitivity: lines of --data" },
     { "shard", PATH, 0, 0, "i/n", AT(shard),
       "only every n-th question, beginning with question i of 0 to n-1; the journals of all n "
       "are merged afterwards" },

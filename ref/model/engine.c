@@ -283,6 +283,7 @@ static void many_call(g4_engine *e, many_job *m)
  * neighbours that want it in the same form. */
 void g4_linear_many(g4_engine *e, const g4_linear_out *out, int count, const float *x, int64_t rows)
 {
+    if (e->inputs) x = e->inputs->rows(e->inputs->ctx, x, rows, out[0].w);
     for (int from = 0, to; from < count; from = to) {
         const g4_mat *w = out[from].w;
         for (to = from + 1; to < count && to - from < G4_LINEAR_MOST; to++)

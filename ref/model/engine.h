@@ -31,6 +31,13 @@ static inline int64_t g4_plan_back(const g4_engine_plan *p)
     return p->back > p->rows ? p->back : p->rows;
 }
 
+/* For studies of rounded activations: what stands in for the rows x [rows][w->cols] that
+ * meet w (and other matrices of the same x); may be x. */
+typedef struct g4_inputs {
+    const float *(*rows)(void *ctx, const float *x, int64_t rows, const g4_mat *w);
+    void *ctx;
+} g4_inputs;
+
 typedef struct g4_engine {
     const g4_model *model;
     g4_ops ops;
@@ -47,6 +54,7 @@ typedef struct g4_engine {
     float *kv_scratch;              /* unpacked cache rows; NULL for an F32 cache or a stream */
     float *parts;                   /* of a stream's spans (stream.h) */
     float **scratch;                /* [threads] kernels' own */
+    const g4_inputs *inputs;        /* set once it is open; NULL: x itself */
     g4_arena arena;
 } g4_engine;
 
