@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { WIDTH = 80, COMMAND_COLUMN = 13, OPTION_COLUMN = 24 };
+enum { WIDTH = 80, COMMAND_COLUMN = 14, OPTION_COLUMN = 24 };
 
 void g4_help_index(FILE *out)
 {

@@ -391,10 +391,14 @@ Suite *check_sensitivity(void)
     tcase_add_test(t, prefix_is_not_computed_again);
     tcase_add_test(t, left_out_is_the_rest);
     tcase_add_test(t, activations_and_both);
-    tcase_add_test(t, cut_off_and_resumed);
-    tcase_add_test(t, recipes_fit);
     tcase_add_loop_test(t, refused, 0, (int)(sizeof bad / sizeof *bad));
     tcase_add_test(t, journals_are_kept);
+    suite_add_tcase(s, t);
+    t = tcase_create("long");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_tags(t, "slow");
+    tcase_add_test(t, cut_off_and_resumed);
+    tcase_add_test(t, recipes_fit);
     suite_add_tcase(s, t);
     return s;
 }

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { ROWS = 512, TILE = 64 };
+enum { ROWS = 512, TILE = 64, NOISE_ROWS = 512 };
 
 /* ---- opening ---- */
 
@@ -188,13 +188,13 @@ static void diff_rows(void *ctx, int64_t begin, int64_t end, int worker)
     }
 }
 
-/* Of b->x from what layer l was given in the reference. */
-static g4_sens_error error_at(g4_sens_bench *b, int64_t l)
+/* Of the first rows of b->x from what layer l was given in the reference. */
+static g4_sens_error error_at(g4_sens_bench *b, int64_t l, int64_t rows)
 {
     row_job j = { .b = b, .reference = recorded(b, l), .cols = b->s->candidate.config.hidden_size };
     double sum[4] = { 0 };
-    g4_par_for(b->s->rt.par, b->s->data.rows, 16, diff_rows, &j);
-    for (int64_t t = 0; t < b->s->data.rows; t++)
+    g4_par_for(b->s->rt.par, rows, 16, diff_rows, &j);
+    for (int64_t t = 0; t < rows; t++)
         for (int k = 0; k < 4; k++) sum[k] += b->sums[4 * t + k];
     return (g4_sens_error){ sqrt(sum[0]) / sqrt(sum[1]), sum[3] / (sqrt(sum[1]) * sqrt(sum[2])) };
 }
@@ -308,19 +308,27 @@ static g4_status record_file(g4_sens_bench *b, g4_err *err)
     return s;
 }
 
-/* The same with every product of matrices summed in float64 and rounded once: what float32
- * itself does to each layer's output. */
+/* The first documents again, every product of matrices summed in float64 and rounded once: what
+ * float32 itself does to each layer's output.  Not all: these products have no fast kernels. */
 static g4_status measure_noise(g4_sens_bench *b, g4_err *err)
 {
     const g4_ops ops = b->engine->ops;
-    int64_t L = b->s->candidate.config.num_hidden_layers;
+    const g4_sens_data *d = &b->s->data;
+    int64_t L = b->s->candidate.config.num_hidden_layers, rows = 0;
+    size_t batches = b->batch_count;
+    for (b->batch_count = 0; b->batch_count < batches && rows < NOISE_ROWS; b->batch_count++) {
+        const g4_sens_batch *k = &b->batches[b->batch_count];
+        const g4_sens_doc *last = &d->docs[k->first + k->count - 1];
+        rows = last->first + last->prompt.n;
+    }
     for (int t = 0; t < G4_DTYPE_COUNT; t++) b->engine->ops.linear[t] = ops.linear64;
     g4_status s = G4_OK;
     for (int64_t l = 0; s == G4_OK && l < L; l++) {
         s = run_layer(b, l, err);
-        b->s->noise[l] = error_at(b, l + 1).relative;
+        b->s->noise[l] = error_at(b, l + 1, rows).relative;
     }
     b->engine->ops = ops;
+    b->batch_count = batches;
     return s;
 }
 
@@ -409,7 +417,7 @@ static g4_status run(g4_sens_bench *b, g4_sens_run *r, int *media, g4_err *err)
     memset(b->errors, 0, (size_t)L * sizeof *b->errors);
     for (int64_t l = r->first; l < L; l++) {
         G4_TRY(run_layer(b, l, err));
-        b->errors[l] = error_at(b, l + 1);
+        b->errors[l] = error_at(b, l + 1, b->s->data.rows);
     }
     G4_TRY(change_head(b, err));
     return run_head(b, judge, err);
