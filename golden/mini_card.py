@@ -22,8 +22,8 @@ videos, writes tool calls and four sorts of text. It is here so that acceptance,
 evaluations have a signal; it is of no other use. Its making is described in `../README.md`, 2a.
 
 Trained for {steps} steps, {tokens:.1f} M tokens, {minutes:.0f} minutes of wall time on two CPU
-cores that had much other work{cpu}; the drafter for {draft}. `log.csv` has the loss and the
-accuracy on held-out questions, `training.svg` draws them (the questions became easier at steps
+cores that had much other work{cpu}; the drafter for {draft}.
+`log.csv` has the loss and the accuracy on held-out questions, `training.svg` draws them (the questions became easier at steps
 3,400 to 4,000{easier}).
 """
 COUNTED = 4270   # the step before which CPU time was not counted
