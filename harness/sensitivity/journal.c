@@ -15,7 +15,7 @@ static g4_status settings(const g4_sens_study *s, json_t **out, g4_err *err)
     g4_sha256 sha;
     G4_TRY(g4_model_sum(o->model, model, err));
     g4_sha256_begin(&sha);
-    G4_TRY(g4_sum_file(&sha, o->data, "data", err));
+    G4_TRY(g4_sum_path(&sha, o->data, err));
     g4_sha256_end(&sha, data);
     *out = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:I}", "format",
                      "gemma4-sensitivity", "format_version", 1, "model", model, "data", data,
