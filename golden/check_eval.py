@@ -132,11 +132,11 @@ def run_theirs(tasks, folder, shots, limit, max_tokens):
                                    log_samples=True, bootstrap_iters=100000, verbosity="ERROR")
 
 
-def run_ours(a, data, out):
+def run_ours(a, data, out, *more):
     command = [a.program, "eval", "--model", a.model, "--task", a.task, "--data", data,
                "--shots", str(a.shots), "--out", out, "--engine", "ref", "--threads", "1"]
     command += ["--limit", str(a.limit)] if a.limit else []
-    command += ["--max-tokens", str(a.max_tokens)]
+    command += ["--max-tokens", str(a.max_tokens), *more]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     with open(glob.glob(os.path.join(out, "*", "results_*.json"))[0], encoding="utf-8") as f:
         results = json.load(f)
