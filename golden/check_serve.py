@@ -6,7 +6,7 @@ lm-eval 0.4.13's local-completions model asks the server, on the same files and 
 `gemma4 eval` reads by itself.  Compared: hashes of documents and prompts, each log-likelihood and
 its greedy flag (the same bits are wanted), generated answers, scores, means.  With lm-eval's Hugging
 Face tokenizer (a <bos> in front), and with the server's own, which lm-eval asks for ids without
-special tokens: that is `eval --bos off`.
+special tokens: that is `eval --bos off`, or, where the server has --bos-ids, `eval`.
 Wants lm-eval (pip install lm-eval[api]==0.4.13) besides golden/requirements.txt.
 usage: check_serve.py --program build/gemma4 --model DIR --data DIR [--task mmlu] [--shots N]
 """
@@ -25,9 +25,9 @@ from lm_eval.models.openai_completions import LocalCompletionsAPI
 
 
 @contextlib.contextmanager
-def serving(a):
+def serving(a, *more):
     server = subprocess.Popen([a.program, "serve", "--model", a.model, "--port", "0", "--engine",
-                               "ref", "--threads", "1", "--ctx", "4200"], stdout=subprocess.PIPE,
+                               "ref", "--threads", "1", "--ctx", "4200", *more], stdout=subprocess.PIPE,
                               text=True)
     try:
         yield server.stdout.readline().strip()
@@ -79,16 +79,18 @@ def main():
     logging.disable(logging.WARNING)
     check_eval.BOUND = 0.0
     tally = check_eval.Tally()
-    for backend, bos, batch, concurrent in (("huggingface", "auto", 4, 1), ("remote", "off", 1, 4)):
+    for backend, bos, more, batch, concurrent in (
+            ("huggingface", "auto", [], 4, 1), ("remote", "off", [], 1, 4),
+            ("remote", "auto", ["--bos-ids"], 8, 2)):
         with tempfile.TemporaryDirectory() as out:
             ours, samples = check_eval.run_ours(a, a.data, out, "--bos", bos)
-        with serving(a) as url:
+        with serving(a, *more) as url:
             begin = time.monotonic()
             theirs = run_theirs(make_tasks(a), make_client(url, a.model, backend, batch, concurrent),
                                 a)
             took = time.monotonic() - begin
         check_eval.compare(ours, samples, theirs, tally)
-        print(f"{a.task}, {a.shots} shots, {backend} tokenizer: {took:.0f} s,",
+        print(f"{a.task}, {a.shots} shots, {backend} tokenizer, --bos {bos}: {took:.0f} s,",
               sum(tally.unequal.values()), "differ so far", flush=True)
     print("equal:", ", ".join(f"{v} {k}" for k, v in tally.equal.items()))
     print("differ:", ", ".join(f"{v} {k}" for k, v in tally.unequal.items()) or "nothing",

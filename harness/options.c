@@ -187,6 +187,9 @@ static const g4_option table[] = {
       "seconds after which a peer counts as hanging (default 3600)" },
     { "port", INT, 0, 65535, "N", AT(port),
       "port to listen at (default 8080); 0: any that is free, said on standard output" },
+    { "bos-ids", FLAG, 0, 0, NULL, AT(bos_ids),
+      "prompts that come as ids get a <bos> in front, too, where they have none; echo does not "
+      "show it (lm-eval's ids have none with Gemma's own tokenizer)" },
     { "host", PATH, 0, 0, "ADDRESS", AT(host),
       "address in numbers to listen at (default 127.0.0.1: this machine only; there are no "
       "passwords and no encryption)" },

@@ -68,6 +68,7 @@ typedef struct g4_options {
     const char *format;                       /* -o md|csv|json */
     const char *host;                         /* serve; NULL: 127.0.0.1 */
     int64_t port;                             /* -1: not given */
+    int bos_ids;
     const char *args[G4_MAX_ARGS];            /* positional */
     int arg_count;
 } g4_options;

@@ -28,6 +28,11 @@ static void start(void)
     serve_start(MODEL);
 }
 
+static void start_bos(void)
+{
+    serve_start(MODEL " --bos-ids");
+}
+
 static void start_trained(void)
 {
     serve_start("golden/miniature");
@@ -324,6 +329,31 @@ START_TEST(ids_are_their_text)
     json_decref(a);
     json_decref(b);
     json_decref(c);
+}
+END_TEST
+
+/* With --bos-ids, ids without a <bos> have the figures of those with one, and do not show it. */
+START_TEST(ids_get_a_bos)
+{
+    static const char tail[] = ", \"max_tokens\": 1, \"logprobs\": 1, \"echo\": true, "
+                               "\"temperature\": 0}";
+    static const char *const members[] = { "tokens", "token_logprobs", "top_logprobs" };
+    char data[300];
+    if (!serve_runnable()) return;
+    snprintf(data, sizeof data, "{\"prompt\": [[2, 30, 31, 40], [30, 31, 40]]%s", tail);
+    json_t *a = serve_answer("/v1/completions", data);
+    for (int m = 0; m < 3; m++) {
+        char with[64], without[64];
+        snprintf(with, sizeof with, "choices.0.logprobs.%s", members[m]);
+        snprintf(without, sizeof without, "choices.1.logprobs.%s", members[m]);
+        json_t *left = serve_at(a, with);
+        json_array_remove(left, 0);
+        ck_assert_uint_eq(json_array_size(left), 4);
+        ck_assert(json_equal(left, serve_at(a, without)));
+    }
+    ck_assert_str_eq(strchr(serve_text(a, "choices.0.text"), '>') + 1,
+                     serve_text(a, "choices.1.text"));
+    json_decref(a);
 }
 END_TEST
 
@@ -707,6 +737,11 @@ Suite *check_serve(void)
     tcase_add_test(t, dropped_clients);
     tcase_add_test(t, ends_while_it_answers);
     tcase_add_test(t, some_wrong_requests);
+    suite_add_tcase(s, t);
+    t = tcase_create("bos");
+    tcase_set_tags(t, "tiny");
+    tcase_add_checked_fixture(t, start_bos, serve_stop);
+    tcase_add_test(t, ids_get_a_bos);
     suite_add_tcase(s, t);
     t = tcase_create("trained");
     tcase_set_tags(t, "tiny");

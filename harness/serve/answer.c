@@ -17,6 +17,7 @@ typedef struct work {
     g4_answerer *a;
     g4_job *j;
     g4_tale tale;
+    int hidden;                    /* the prompt's first token is a <bos> that echo does not show */
     const float *row;              /* where g4_generate shows a token's logits */
     g4_status status;              /* first error inside the token callback */
     int told_off;                  /* the client or the program has ended it */
@@ -52,9 +53,16 @@ static g4_status text_prompt(work *w, const g4_ask_prompt *from, g4_prompt *p, g
 {
     const g4_served *s = w->a->served;
     g4_ids ids = { 0 };
-    if (!from->text) return make_prompt(p, from->ids, from->n, arena, w->err);
-    g4_status st = g4_tokenizer_encode_bos(s->tokenizer, from->text, strlen(from->text), s->bos,
-                                           &ids, w->err);
+    g4_status st = G4_OK;
+    int32_t bos = g4_tokenizer_bos(s->tokenizer);
+    w->hidden = !from->text && s->o->bos_ids && bos >= 0 && from->ids[0] != bos;
+    if (!from->text && !w->hidden) return make_prompt(p, from->ids, from->n, arena, w->err);
+    if (w->hidden) st = g4_ids_push(&ids, bos, w->err);
+    for (int64_t i = 0; w->hidden && st == G4_OK && i < from->n; i++)
+        st = g4_ids_push(&ids, from->ids[i], w->err);
+    if (from->text)
+        st = g4_tokenizer_encode_bos(s->tokenizer, from->text, strlen(from->text), s->bos, &ids,
+                                     w->err);
     if (st == G4_OK) st = make_prompt(p, ids.ids, (int64_t)ids.count, arena, w->err);
     g4_ids_free(&ids);
     return st;
@@ -195,14 +203,16 @@ static g4_status generate(work *w, int64_t max_tokens)
 static g4_status echo(work *w, const g4_ask_prompt *from)
 {
     const g4_prompt *p = &w->a->line.prompt;
+    const g4_place *places = w->j->ask.logprobs >= 0 ? w->a->scores.places : NULL;
     char *text = NULL;
     size_t len = 0;
     if (from->text)
-        return g4_tale_echo(&w->tale, from->text, strlen(from->text), &w->a->scores, p->ids, p->n,
-                            w->err);
-    G4_TRY(g4_tokenizer_decode(w->a->served->tokenizer, p->ids, (size_t)p->n, 0, &text, &len,
+        return g4_tale_echo(&w->tale, from->text, strlen(from->text), places, p->ids, p->n, w->err);
+    G4_TRY(g4_tokenizer_decode(w->a->served->tokenizer, from->ids, (size_t)from->n, 0, &text, &len,
                                w->err));
-    g4_status s = g4_tale_echo(&w->tale, text, len, &w->a->scores, p->ids, p->n, w->err);
+    w->tale.first_unknown = !w->hidden;
+    g4_status s = g4_tale_echo(&w->tale, text, len, places ? places + w->hidden : NULL, from->ids,
+                               from->n, w->err);
     free(text);
     return s;
 }

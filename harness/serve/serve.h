@@ -94,7 +94,8 @@ typedef struct g4_tale {
 } g4_tale;
 
 void g4_tale_begin(g4_tale *t);     /* the next choice */
-g4_status g4_tale_echo(g4_tale *t, const char *text, size_t len, const g4_scores *s,
+/* The prompt, its ids [n] and their places; NULL: none are wanted. */
+g4_status g4_tale_echo(g4_tale *t, const char *text, size_t len, const g4_place *places,
                        const int32_t *ids, int64_t n, g4_err *err);
 /* A token; row: the logits it was chosen from.  *end: a stop text is complete. */
 g4_status g4_tale_token(g4_tale *t, int32_t id, const float *row, int *end, g4_err *err);

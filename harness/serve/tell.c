@@ -161,7 +161,8 @@ void g4_tale_begin(g4_tale *t)
     t->index++;
     t->finish = NULL;
     t->from = t->told = t->thought_told = t->ids_told = t->offset_told = 0;
-    t->stopped = t->begun = t->first_unknown = 0;
+    t->stopped = t->begun = 0;
+    t->first_unknown = t->ask->echo;
     t->text.len = 0;
     t->ids.count = 0;
     if (is_chat(t)) {
@@ -187,17 +188,15 @@ static g4_place *add_place(g4_tale *t, int32_t id, g4_err *err)
     return g4_ids_push(&t->ids, id, err) == G4_OK ? &t->places[t->ids.count - 1] : NULL;
 }
 
-g4_status g4_tale_echo(g4_tale *t, const char *text, size_t len, const g4_scores *s,
+g4_status g4_tale_echo(g4_tale *t, const char *text, size_t len, const g4_place *places,
                        const int32_t *ids, int64_t n, g4_err *err)
 {
     G4_TRY(g4_reply_append(&t->text, text, len, err));
     t->from = t->text.len;
-    if (t->ask->logprobs < 0) return G4_OK;
-    t->first_unknown = 1;
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; places && i < n; i++) {
         g4_place *place = add_place(t, ids[i], err);
         if (!place) return G4_ENOMEM;
-        *place = s->places[i];
+        *place = places[i];
     }
     return G4_OK;
 }
