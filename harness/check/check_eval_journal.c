@@ -310,7 +310,8 @@ START_TEST(frames_of_a_video_are_looked_at)
     ck_assert_int_eq(g4_make_folder(path, &err), G4_OK);
     for (int i = 0; i < 2; i++) {
         snprintf(path, sizeof path, VIDEO "/frame%d.png", 2 * i);
-        ck_assert_msg(g4_file_read(path, 1 << 22, &data[i], &size[i], &err) == G4_OK, "%s", err.msg);
+        ck_assert_msg(g4_file_read(path, 1 << 22, &data[i], &size[i], &err) == G4_OK, "%s",
+                      err.msg);
         tempdir_write(dir, frames[i], data[i], size[i]);
     }
     tempdir_write(dir, "requests.jsonl", line, strlen(line));
