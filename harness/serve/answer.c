@@ -11,12 +11,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { COMPLETION_TOKENS = 16 };   /* OpenAI's, where max_tokens is not given */
+enum {
+    COMPLETION_TOKENS = 16,        /* OpenAI's, where max_tokens is not given */
+    MOST_NUMBERS = 2 << 20,        /* log-probabilities of one request: some 300 MB as JSON */
+};
 
 typedef struct work {
     g4_answerer *a;
     g4_job *j;
     g4_tale tale;
+    int64_t numbers;               /* log-probabilities that are asked for */
     int hidden;                    /* the prompt's first token is a <bos> that echo does not show */
     const float *row;              /* where g4_generate shows a token's logits */
     g4_status status;              /* first error inside the token callback */
@@ -141,6 +145,11 @@ static g4_status check_prompt(work *w, const g4_prompt *p, int64_t *max_tokens)
         return g4_fail(w->err, G4_EINPUT, "request: a prompt of %lld tokens and max_tokens %lld: "
                        "the context has %lld (--ctx)", (long long)p->n, (long long)*max_tokens,
                        (long long)s->ctx);
+    if (ask->logprobs >= 0)
+        w->numbers += ((ask->echo ? p->n : 0) + *max_tokens) * (ask->logprobs + 1) * ask->n;
+    if (w->numbers > MOST_NUMBERS)
+        return g4_fail(w->err, G4_EINPUT, "request: asks for more than %d log-probabilities",
+                       (int)MOST_NUMBERS);
     return g4_prompt_check(p, "request", c->vocab_size, c->mm_posemb_size,
                            c->patch_size ? g4_patch_values(c) : 0, c->audio_embed_dim, w->err);
 }

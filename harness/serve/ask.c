@@ -223,6 +223,9 @@ static g4_status parse(g4_ask *a, const g4_ask_model *m, const void *json, size_
         return a->prompts ? take_ids(a, v, key, m, err) : g4_nomem(err, "request");
     }
     G4_TRY(take_prompts(a, key, m, err));
+    if ((int64_t)a->prompt_count * a->n > G4_ASK_PROMPTS)
+        return g4_fail(err, G4_EINPUT, "request: n is %lld for %zu prompts: at most %d answers",
+                       (long long)a->n, a->prompt_count, (int)G4_ASK_PROMPTS);
     if (a->kind == G4_ASK_DETOKENIZE && (a->prompt_count != 1 || a->prompts[0].text))
         return g4_fail(err, G4_EINPUT, "request: tokens is no list of ids");
     return G4_OK;
