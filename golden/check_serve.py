@@ -60,8 +60,8 @@ def run_theirs(tasks, lm, a):
 
 
 def make_tasks(a):
-    if a.task in check_eval.LINES:
-        return check_eval.make_lines_task(a.task, a.data)
+    if a.task in check_eval.OTHERS:
+        return check_eval.make_task(a.task, a.data)
     read = check_eval.read_mmlu if a.task == "mmlu" else check_eval.read_pro
     return check_eval.make_tasks(a.task, read(a.data))
 
@@ -71,10 +71,12 @@ def main():
     ap.add_argument("--program", required=True)
     ap.add_argument("--model", required=True)
     ap.add_argument("--data", required=True)
-    ap.add_argument("--task", choices=["mmlu", "mmlu_pro", *check_eval.LINES], default="mmlu")
+    ap.add_argument("--task", default="mmlu", choices=[
+        "mmlu", "mmlu_pro", *(t for t in check_eval.OTHERS if t != "wikitext")])
     ap.add_argument("--shots", type=int, default=5)
     ap.add_argument("--limit", type=int)
     ap.add_argument("--max-tokens", type=int, default=24)
+    ap.set_defaults(chat="plain")
     a = ap.parse_args()
     logging.disable(logging.WARNING)
     check_eval.BOUND = 0.0

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * gemma4 eval: a task's published files, lm-eval's prompts and scoring, lm-eval's
  * result files.  Exit 0 whatever the score. */
-#include "harness/eval/eval.h"
+#include "harness/eval/frame.h"
 #include "harness/eval/journal.h"
 #include "harness/eval/progress.h"
 #include "harness/model_sum.h"
@@ -121,6 +121,7 @@ static g4_status open_task(job *j)
         .limit = json_integer_value(json_object_get(h, "limit")),
         .max_tokens = json_integer_value(json_object_get(h, "max_tokens")),
     };
+    g4_frame_read(&src.frame, json_object_get(h, "frame"));   /* is_header() saw it */
     G4_TRY(g4_eval_open(&j->eval, &src, j->err));
     G4_TRY(g4_eval_sum(&j->eval, own, j->err));
     if (strcmp(own, sum) == 0) return G4_OK;
@@ -154,11 +155,11 @@ static g4_status merge(job *j)
 static json_t *config_of(const job *j)
 {
     const g4_options *o = j->o;
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:f, s:I}", "model", "gemma4",
-                     "model_args", o->model, "engine", o->engine ? o->engine : "opt", "bf16",
-                     o->bf16 ? o->bf16 : "exact", "isa", o->isa ? o->isa : "all", "kv",
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:f, s:I}", "model",
+                     "gemma4", "model_args", o->model, "engine", o->engine ? o->engine : "opt",
+                     "bf16", o->bf16 ? o->bf16 : "exact", "isa", o->isa ? o->isa : "all", "kv",
                      o->kv ? o->kv : "f32", "bos", o->bos ? o->bos : "auto", "mask",
-                     o->mask ? o->mask : "official", "limit",
+                     o->mask ? o->mask : "official", "ctx", (json_int_t)o->ctx, "limit",
                      o->limit ? json_integer((json_int_t)o->limit) : json_null(), "audio_limit",
                      o->audio_limit, "image_tokens",
                      (json_int_t)(o->image_tokens ? o->image_tokens
@@ -185,6 +186,15 @@ static g4_status finished(void *ctx, const g4_leaf *leaf, size_t doc, g4_err *er
     return G4_OK;
 }
 
+/* All of a task's documents ask for the same. */
+static const g4_doc *first_doc(const job *j)
+{
+    static const g4_doc none;
+    for (size_t i = 0; i < j->eval.count; i++)
+        if (j->eval.leaves[i].count) return j->eval.leaves[i].docs;
+    return &none;
+}
+
 static g4_status work(job *j)
 {
     const g4_options *o = j->o;
@@ -199,7 +209,13 @@ static g4_status work(job *j)
         return g4_fail(j->err, G4_EINPUT, "%s: only --merge takes folders", o->args[0]);
     date_text(date, epoch);
     G4_TRY(parse_shard(j));
+    G4_TRY(g4_frame_choose(&src.frame, o, j->err));
     G4_TRY(g4_eval_open(&j->eval, &src, j->err));
+    if (src.frame.turns && src.frame.chat.thinking == 1 && g4_doc_numbers(first_doc(j)))
+        return g4_fail(j->err, G4_EINPUT, "--thinking on: --task %s asks for likelihoods, which "
+                       "thoughts would stand before", o->task);
+    if (o->ctx && !first_doc(j)->rolling)
+        return g4_fail(j->err, G4_EINPUT, "--ctx: --task %s has no windows", o->task);
     G4_TRY(g4_runtime_open(&j->rt, o, G4_DRAFT_NONE, j->err));
     G4_TRY(g4_tokenizer_load(&j->tokenizer, o->model, j->err));
     G4_TRY(g4_processor_load(&j->processor, o->model, j->err));

@@ -62,6 +62,12 @@ static const g4_option table[] = {
     { "video-frames", INT, 1, G4_VIDEO_MOST, "N", AT(video_frames),
       "take N frames, evenly over the whole video, instead" },
     { "thinking", ONOFF, 0, 0, "on|off", AT(thinking), "the template's thinking switch" },
+    { "chat-template", FLAG, 0, 0, NULL, AT(chat_template),
+      "put each question through the model's chat template (lm-eval's apply_chat_template)" },
+    { "fewshot-as-multiturn", ONOFF, 0, 0, "on|off", AT(fewshot_as_multiturn),
+      "with --chat-template: examples as turns of their own (default), or all in one turn" },
+    { "system", TEXT, 0, 0, "T", AT(system),
+      "a text before all else (lm-eval's system_instruction)" },
     { "tools", PATH, 0, 0, "F.json", AT(tools), "tool declarations for the template" },
     { "bos", CHOICE, 0, 0, "auto|on|off", AT(bos),
       "<bos> in front: auto (default) once, never doubled; tokens without it does as "
@@ -82,7 +88,8 @@ static const g4_option table[] = {
     { "chunk", INT, 1, INT_MAX_31, "N", AT(chunk),
       "prefill at most N tokens at once; extended to the end of an image it would split" },
     { "ctx", INT, 1, INT_MAX_31, "N", AT(ctx), "context: tokens that the cache can hold; "
-      "perplexity, kl: tokens of a window (default 512)" },
+      "perplexity, kl: tokens of a window (default 512); eval --task wikitext: lm-eval's "
+      "max_length (default: the model's positions)" },
     { "kv", CHOICE, 0, 0, "f32|f16|q8_0", AT(kv), "number format of the cache" },
     { "detail", CHOICE, 0, 0, "all|layer|output|mtp|generate", AT(detail),
       "which activations are kept: all; every module of the first and last layer and outputs "
@@ -120,7 +127,8 @@ static const g4_option table[] = {
       "importance of each column, GGUF or .dat: what counts most is packed best" },
     { "dry-run", FLAG, 0, 0, NULL, AT(dry_run), "list tensors and formats, write nothing" },
     { "task", PATH, 0, 0, "NAME", AT(task), "what is evaluated: mmlu, mmlu_anatomy, mmlu_pro, "
-      "hellaswag, arc_easy, arc_challenge, winogrande, piqa, boolq, gsm8k, requests" },
+      "gpqa_diamond_zeroshot, gpqa_diamond_cot_zeroshot, hellaswag, arc_easy, arc_challenge, "
+      "winogrande, piqa, boolq, gsm8k, wikitext, requests" },
     { "data", PATH, 0, 0, "PATH", AT(data),
       "eval: folder of the task's published files; mtp: file of prompts, a JSON object a line; "
       "imatrix: a text; "
@@ -487,8 +495,9 @@ static g4_status parse_option(g4_options *o, const g4_command_row *row, int argc
 
 static void defaults(g4_options *o)
 {
-    *o = (g4_options){ .thinking = -1, .audio_limit = -1, .max_tokens = -1, .temperature = -1,
-                       .top_p = -1, .top_k = -1, .shots = -1, .max_draft = -1, .port = -1 };
+    *o = (g4_options){ .thinking = -1, .fewshot_as_multiturn = -1, .audio_limit = -1,
+                       .max_tokens = -1, .temperature = -1, .top_p = -1, .top_k = -1, .shots = -1,
+                       .max_draft = -1, .port = -1 };
 }
 
 /* What a whole command line must have. */

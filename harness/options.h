@@ -62,7 +62,9 @@ typedef struct g4_options {
     const char *bench_p, *bench_n, *bench_d;  /* lists */
     int64_t shots, limit;                     /* -1, 0: not given */
     const char *shard;                        /* i/n */
-    int merge;
+    int merge, chat_template;
+    int fewshot_as_multiturn;                 /* -1 not given, 0 off, 1 on */
+    const char *system;
     const char *peers, *peer_args;            /* bench: folder of llama-bench binaries */
     int64_t repeat, timeout;                  /* 0: not given */
     const char *format;                       /* -o md|csv|json */

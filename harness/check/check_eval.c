@@ -126,12 +126,14 @@ START_TEST(python_strings)
     ck_assert_str_eq(g4_py_strip(&arena, " \t\x1c\xc2\xa0\xe2\x80\x83" "a b\xe3\x80\x80\n"), "a b");
     ck_assert_str_eq(g4_py_strip(&arena, " \n"), "");
     ck_assert_str_eq(g4_py_strip(&arena, "\xe2\x80\x8b"), "\xe2\x80\x8b");   /* U+200B is none */
-    json_t *v = json_pack("{s:s, s:[], s:{}, s:[i, n, b, f, f, f]}", "a",
-                          "x\"\\\n\x01\x0b\xc3\xa9/", "b", "c", "d", -3, 1, 0.5, 2.0, 1e-7);
+    json_t *v = json_pack("{s:s, s:[], s:{}, s:[i, n, b, f, f, f, f, f, f]}", "a",
+                          "x\"\\\n\x01\x0b\xc3\xa9/", "b", "c", "d", -3, 1, 0.5, 2.0, 1e-7,
+                          1e5, 1.0 / 3.0, 1.5e16);
     g4_py_json(&b, v, 0);
     ck_assert_str_eq(b.data,
                      "{\"a\": \"x\\\"\\\\\\n\\u0001\\u000b\xc3\xa9/\", \"b\": [], \"c\": {}, "
-                     "\"d\": [-3, null, true, 0.5, 2.0, 1e-07]}");
+                     "\"d\": [-3, null, true, 0.5, 2.0, 1e-07, 100000.0, 0.3333333333333333, "
+                     "1.5e+16]}");
     b.size = 0;
     g4_py_json(&b, json_object_get(v, "b"), 1);
     json_decref(v);
@@ -148,6 +150,13 @@ START_TEST(python_strings)
 }
 END_TEST
 
+static const g4_doc *said(const char *text)
+{
+    static g4_doc d;
+    d.response = text;
+    return &d;
+}
+
 START_TEST(letters_in_answers)
 {
     static const char *const rows[][2] = {
@@ -157,7 +166,7 @@ START_TEST(letters_in_answers)
         { "answer is A, answer is (B)", "A" },
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        ck_assert_str_eq(g4_extract_letter(&arena, rows[i][0]), rows[i][1]);
+        ck_assert_str_eq(g4_extract_letter(&arena, said(rows[i][0])), rows[i][1]);
     g4_arena_free(&arena);
 }
 END_TEST
@@ -183,13 +192,38 @@ START_TEST(numbers_in_answers)
         { "5..", "5." }, { "5.", "5.." }, { "5.\n", "5" }, { "5", "6" }, { "5", "-5" },
     };
     for (size_t i = 0; i < sizeof found / sizeof found[0]; i++) {
-        ck_assert_str_eq(g4_extract_marked_number(&arena, found[i][0]), found[i][1]);
-        ck_assert_str_eq(g4_extract_last_number(&arena, found[i][0]), found[i][2]);
+        ck_assert_str_eq(g4_extract_marked_number(&arena, said(found[i][0])), found[i][1]);
+        ck_assert_str_eq(g4_extract_last_number(&arena, said(found[i][0])), found[i][2]);
     }
     for (size_t i = 0; i < sizeof equal / sizeof equal[0]; i++)
         ck_assert_msg(g4_same_number(equal[i][0], equal[i][1]), "%s", equal[i][0]);
     for (size_t i = 0; i < sizeof other / sizeof other[0]; i++)
         ck_assert_msg(!g4_same_number(other[i][0], other[i][1]), "%s", other[i][0]);
+    g4_arena_free(&arena);
+}
+END_TEST
+
+/* What lm-eval's filters of GPQA find (lm-eval itself said so). */
+START_TEST(choices_in_answers)
+{
+    static const char *const found[][3] = {
+        { "The answer is (B).", "(B)", "(B)" }, { "The answer is (A)", "(A", "(A)" },
+        { "(A) no, (C) then (d)", "[invalid]", "(C)" },
+        { "The answer is \nThe answer is x\xc3\xa9", "x", "[invalid]" },
+        { "The answer is x", "", "[invalid]" }, { "it is RED wine, I say", "[invalid]", "(D)" },
+        { "red wine or red!", "[invalid]", "(A)" }, { "so: B", "[invalid]", "(B)" },
+        { "so: \n C: x", "[invalid]", "(C)" }, { "\xc3\x89TUDE", "[invalid]", "(C)" },
+        { "blue it is", "[invalid]", "(E)" }, { "", "[invalid]", "[invalid]" },
+        { "so: F", "[invalid]", "[invalid]" },
+    };
+    g4_doc d = { .doc = json_pack("{s:[s, s, s, s, s]}", "choices", "Red.", "blue",
+                                  "\xc3\xa9tude", "\"red\" wine", "Blue!") };
+    for (size_t i = 0; i < sizeof found / sizeof found[0]; i++) {
+        d.response = found[i][0];
+        ck_assert_str_eq(g4_extract_sentence(&arena, &d), found[i][1]);
+        ck_assert_str_eq(g4_extract_choice(&arena, &d), found[i][2]);
+    }
+    json_decref(d.doc);
     g4_arena_free(&arena);
 }
 END_TEST
@@ -240,13 +274,31 @@ static void model_close(void)
     g4_runtime_close(&rt);
 }
 
-static void load(const char *task, int64_t shots, int64_t limit)
+/* Framings as golden/check_eval.py names them. */
+static g4_eval_frame frame_of(const char *name)
+{
+    g4_eval_frame f = { .chat = g4_chat_defaults(), .multiturn = 1 };
+    int one = strcmp(name, "one_turn") == 0;
+    if (one || strcmp(name, "system") == 0) f.system = "Answer as well as you can.";
+    f.turns = strcmp(name, "plain") != 0 && strcmp(name, "system") != 0;
+    f.multiturn = !one;
+    f.chat.thinking = strcmp(name, "thinking") == 0;
+    return f;
+}
+
+static void load_framed(const char *task, int64_t shots, int64_t limit, const char *frame)
 {
     char own[256];
     snprintf(own, sizeof own, DATA "/%s", task);   /* some have a folder of their own */
     g4_eval_source src = { .name = task, .dir = g4_path_kind(own) == 2 ? own : DATA,
-                           .shots = shots, .limit = limit, .max_tokens = 12 };
-    ck_assert_msg(g4_eval_open(&eval, &src, &err) == G4_OK, "%s", err.msg);
+                           .shots = shots, .limit = limit, .max_tokens = 12,
+                           .frame = frame_of(frame) };
+    ck_assert_msg(g4_eval_open(&eval, &src, &err) == G4_OK, "%s: %s", task, err.msg);
+}
+
+static void load(const char *task, int64_t shots, int64_t limit)
+{
+    load_framed(task, shots, limit, "plain");
 }
 
 static void score(int64_t chunk)
@@ -259,52 +311,46 @@ static void score(int64_t chunk)
 
 /* ---- prompts: data/eval/hashes.txt was written by lm-eval (golden/check_eval.py) ---- */
 
-static int hash_lines;
-
-static void check_hashes(const char *task, int64_t shots, FILE *f)
+/* What lm-eval's results say as task_hashes. */
+static void leaf_sum(const g4_leaf *l, char sum[G4_SHA256_HEX])
 {
-    char row_task[32], name[80], want[80], hashes[3][G4_SHA256_HEX], sum[G4_SHA256_HEX];
-    long long row_shots;
-    rewind(f);
-    while (fscanf(f, "%31s %lld %79s %79s", row_task, &row_shots, name, want) == 4) {
-        if (strcmp(task, row_task) != 0 || shots != row_shots) continue;
-        for (size_t i = 0; i < eval.count; i++) {
-            const g4_leaf *l = &eval.leaves[i];
-            g4_sha256 sha;
-            if (strcmp(l->name, name) != 0) continue;
-            g4_sha256_begin(&sha);
-            for (int m = 0; m < eval.task->metric_count; m++)
-                for (size_t k = 0; g4_opens_filter(eval.task, m) && k < l->count; k++) {
-                    g4_doc *d = &l->docs[k];
-                    d->response = d->filtered[0] = d->filtered[1] = "";
-                    json_decref(g4_eval_sample(&eval, d, k, m, hashes));
-                    for (int h = 0; h < 3; h++) g4_sha256_add(&sha, hashes[h], 64);
-                }
-            g4_sha256_end(&sha, sum);
-            ck_assert_msg(strcmp(sum, want) == 0, "%s with %lld shots", name, row_shots);
-            hash_lines++;
+    char hashes[3][G4_SHA256_HEX];
+    g4_sha256 sha;
+    g4_sha256_begin(&sha);
+    for (int m = 0; m < eval.task->metric_count; m++)
+        for (size_t k = 0; g4_opens_filter(eval.task, m) && k < l->count; k++) {
+            g4_doc *d = &l->docs[k];
+            d->response = d->filtered[0] = d->filtered[1] = "";
+            json_decref(g4_eval_sample(&eval, d, k, m, hashes));
+            for (int h = 0; h < 3; h++) g4_sha256_add(&sha, hashes[h], 64);
         }
-    }
+    g4_sha256_end(&sha, sum);
 }
 
 START_TEST(prompts_are_lm_evals)
 {
-    static const struct { const char *task; int64_t shots; } runs[] = {
-        { "mmlu", 0 }, { "mmlu", 5 }, { "mmlu_pro", 0 }, { "mmlu_pro", 5 },
-        { "hellaswag", 0 }, { "hellaswag", 3 }, { "arc_easy", 0 }, { "arc_easy", 3 },
-        { "winogrande", 0 }, { "winogrande", 3 }, { "piqa", 0 }, { "piqa", 3 },
-        { "boolq", 0 }, { "boolq", 3 }, { "gsm8k", 0 }, { "gsm8k", 3 },
-    };
+    char frame[32], task[32], name[80], want[80], sum[G4_SHA256_HEX], before[200] = "", now[200];
+    long long shots;
+    int lines = 0;
     FILE *f = fopen(DATA "/hashes.txt", "r");
     ck_assert_ptr_nonnull(f);
-    hash_lines = 0;
-    for (size_t i = 0; i < sizeof runs / sizeof runs[0]; i++) {
-        load(runs[i].task, runs[i].shots, 0);
-        check_hashes(runs[i].task, runs[i].shots, f);
-        g4_eval_close(&eval);
+    while (fscanf(f, "%31s %31s %lld %79s %79s", frame, task, &shots, name, want) == 5) {
+        snprintf(now, sizeof now, "%s %s %lld", frame, task, shots);
+        if (strcmp(now, before) != 0) {
+            g4_eval_close(&eval);
+            load_framed(task, shots, 0, frame);
+            strcpy(before, now);
+        }
+        size_t i = 0;
+        while (i < eval.count && strcmp(eval.leaves[i].name, name) != 0) i++;
+        ck_assert_msg(i < eval.count, "%s: no %s", now, name);
+        leaf_sum(&eval.leaves[i], sum);
+        ck_assert_msg(strcmp(sum, want) == 0, "%s: %s", now, name);
+        lines++;
     }
+    g4_eval_close(&eval);
     fclose(f);
-    ck_assert_int_eq(hash_lines, 22);   /* 2 x 3 subjects, 2 x 2 categories, 2 x 6 tasks */
+    ck_assert_int_eq(lines, 52);
 }
 END_TEST
 
@@ -451,6 +497,88 @@ START_TEST(scores_are_those_of_single_requests)
 }
 END_TEST
 
+/* ---- pages that are predicted whole ---- */
+
+typedef struct predicted {
+    const int32_t *ids;          /* [n] */
+    int64_t n;
+    double sum;
+} predicted;
+
+static g4_status add_rows(void *ctx, size_t job, const float *logits, g4_err *e)
+{
+    predicted *p = ctx;
+    int64_t V = rt.model->config.vocab_size;
+    (void)e;
+    for (int64_t t = 0; job == 0 && t < p->n; t++)
+        p->sum += log_softmax(logits + t * V, V, p->ids[t]);
+    return G4_OK;
+}
+
+/* Every token once, each from <bos> or at least one token before it, at most ctx of them:
+ * lm-eval's windows, written down by hand. */
+START_TEST(pages_are_rolled_over)
+{
+    enum { CTX = 20 };
+    model_open("golden/tiny/mini/model");
+    load("wikitext", 0, 2);
+    options.ctx = CTX;
+    score(0);
+    for (size_t k = 0; k < 2; k++) {
+        const g4_doc *d = &eval.leaves[0].docs[k];
+        double sum = 0.0;
+        g4_ids ids = { 0 };
+        ck_assert_int_eq(g4_tokenizer_encode_bos(tokenizer, d->context, strlen(d->context),
+                                                 G4_BOS_ON, &ids, &err), G4_OK);
+        int64_t n = (int64_t)ids.count - 1;   /* predicted: all but <bos> */
+        ck_assert_int_gt(n, 2 * CTX);
+        for (int64_t done = 0; done < n;) {
+            int64_t end = done + CTX < n ? done + CTX : n, rows = end - done;
+            int64_t from = end - CTX < 0 ? 0 : end - CTX;
+            const g4_batch_job window = { .ids = ids.ids + from, .n = end - from, .rows = rows };
+            predicted p = { ids.ids + done + 1, rows, 0.0 };
+            const g4_batch b = { .rt = &rt, .jobs = &window, .count = 1, .scored = add_rows,
+                                 .ctx = &p };
+            ck_assert_int_eq(g4_batch_run(&b, &err), G4_OK);
+            sum += p.sum;
+            done = end;
+        }
+        ck_assert_msg(fabs(sum - d->loglik[0]) <= 1e-9 * fabs(sum), "%.17g, by hand %.17g",
+                      d->loglik[0], sum);
+        ck_assert(d->score[0] == exp(-d->loglik[0] / d->words));
+        g4_ids_free(&ids);
+    }
+    const g4_leaf *l = eval.leaves;
+    double both = l->docs[0].loglik[0] + l->docs[1].loglik[0];
+    double bytes = l->docs[0].bytes + l->docs[1].bytes;
+    ck_assert(l->mean[1] == exp(-both / bytes) && l->mean[2] == -both / bytes / log(2.0));
+    ck_assert(isnan(l->stderr_[0]));
+    model_close();
+}
+END_TEST
+
+/* The published file is cut where lm-eval's data set is; sections are no pages. */
+START_TEST(raw_text_is_cut_into_pages)
+{
+    static const char raw[] = " \n = One = \n \n He ( it ) is . \r\n = = Part = = \n\n"
+                              " = Two = \n= not\n = three = = four = ";
+    static const char *const want[] = { " = One = \n \n He ( it ) is . \n = = Part = = \n",
+                                        " = Two = \n= not", " = three = = four = " };
+    char dir[TEMPDIR_MAX];
+    tempdir_make(dir);
+    tempdir_write(dir, "wiki.test.raw", raw, sizeof raw - 1);
+    g4_eval_source src = { .name = "wikitext", .dir = dir, .shots = -1 };
+    ck_assert_msg(g4_eval_open(&eval, &src, &err) == G4_OK, "%s", err.msg);
+    ck_assert_uint_eq(eval.leaves[0].count, 3);
+    for (int i = 0; i < 3; i++)
+        ck_assert_str_eq(json_string_value(json_object_get(eval.leaves[0].docs[i].doc, "page")),
+                         want[i]);
+    ck_assert_str_eq(eval.leaves[0].docs[0].context, " = One =\n\nHe (it) is.\n== Part ==\n");
+    g4_eval_close(&eval);
+    tempdir_remove(dir);
+}
+END_TEST
+
 /* ---- statistics ---- */
 
 /* Three leaves of 4, 2 and 1: means 1/2, 1, 0; by hand. */
@@ -530,6 +658,18 @@ static const char *const faults[][2] = {
       "too few for --shots 6" },
     { "eval --model golden/tiny/mini/model --task requests --data " DATA " --shots 1 --out %o",
       "requests are already whole" },
+    { "eval --model golden/tiny/mini/model --task piqa --data " DATA "/piqa --thinking on --out %o",
+      "--thinking: goes with --chat-template" },
+    { "eval --model golden/tiny/mini/model --task piqa --data " DATA "/piqa --chat-template "
+      "--thinking on --out %o", "asks for likelihoods" },
+    { "eval --model golden/tiny/mini/model --task wikitext --data " DATA "/wikitext "
+      "--chat-template --out %o", "pages have no examples, turns" },
+    { "eval --model golden/tiny/mini/model --task piqa --data " DATA "/piqa --ctx 9 --out %o",
+      "has no windows" },
+    { "eval --model golden/tiny/mini/model --task gpqa_diamond_zeroshot --data " DATA " --shots 1 "
+      "--out %o", "has no examples" },
+    { "eval --model golden/tiny/mini/model --task gpqa_diamond_zeroshot --data golden --out %o",
+      "golden/gpqa_diamond.csv" },
     { "eval --model golden/tiny/mini/model --task requests --data golden --out %o",
       "golden/requests.jsonl" },
     { "eval --model golden/tiny/mini/model --task mmlu --data " DATA " --limit 1 --out %o/a/b",
@@ -567,12 +707,14 @@ START_TEST(lines_are_checked)
         { "boolq", "{\"passage\": \"\", \"question\": \"\", \"label\": \"x\"}",
           "label is not a number" },
         { "boolq", "", "holds no questions" },
+        { "wikitext", "{\"text\": \"\"}", "page is missing" },
     };
     char dir[TEMPDIR_MAX];
     tempdir_make(dir);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         g4_eval_source src = { .name = bad[i][0], .dir = dir, .shots = -1 };
-        tempdir_write(dir, "validation.jsonl", bad[i][1], strlen(bad[i][1]));
+        tempdir_write(dir, i + 1 < sizeof bad / sizeof bad[0] ? "validation.jsonl" : "test.jsonl",
+                      bad[i][1], strlen(bad[i][1]));
         ck_assert_int_eq(g4_eval_open(&eval, &src, &err), G4_EINPUT);
         ck_assert_msg(strstr(err.msg, bad[i][2]) != NULL, "%zu: %s", i, err.msg);
         g4_eval_close(&eval);
@@ -618,8 +760,10 @@ Suite *check_eval(void)
     tcase_add_test(t, python_strings);
     tcase_add_test(t, letters_in_answers);
     tcase_add_test(t, numbers_in_answers);
+    tcase_add_test(t, choices_in_answers);
     tcase_add_test(t, random_numbers_are_pythons);
     tcase_add_test(t, lines_are_checked);
+    tcase_add_test(t, raw_text_is_cut_into_pages);
     tcase_add_test(t, prompts_are_lm_evals);
     tcase_add_test(t, requests_are_checked);
     tcase_add_test(t, means_and_errors);
@@ -631,6 +775,7 @@ Suite *check_eval(void)
     t = tcase_create("scores");
     tcase_add_loop_test(t, scores_are_those_of_single_requests, 0,
                         (int)(sizeof scored / sizeof scored[0]));
+    tcase_add_test(t, pages_are_rolled_over);
     suite_add_tcase(s, t);
     t = tcase_create("command");
     tcase_add_test(t, writes_results_and_samples);

@@ -82,12 +82,22 @@ static g4_status row(reader *r, const char **cells, size_t columns, g4_arena *ar
     return G4_OK;
 }
 
+/* Fields of the first line. */
+static g4_status width(const reader *r, size_t *columns)
+{
+    reader first = *r;
+    int last = 0;
+    for (*columns = 0; !last; ++*columns) G4_TRY(field(&first, &last));
+    return G4_OK;
+}
+
 static g4_status rows(reader *r, g4_csv *csv, const char *data, size_t size, g4_arena *arena)
 {
     size_t at = g4_utf8_check(data, size), most = 1;
     if (at < size || memchr(data, 0, size))
         return g4_fail(r->err, G4_EINPUT, "%s: %s", r->path,
                        at < size ? "not valid UTF-8" : "holds a NUL");
+    if (!csv->columns) G4_TRY(width(r, &csv->columns));
     for (size_t i = 0; i < size; i++) most += data[i] == '\n';
     if (most > size / csv->columns + 1) most = size / csv->columns + 1;   /* commas, too */
     csv->cells = g4_arena_alloc(arena, most, csv->columns * sizeof *csv->cells);

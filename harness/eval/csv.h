@@ -14,7 +14,8 @@ typedef struct g4_csv {
     const char **cells;      /* [rows][columns], in the arena */
 } g4_csv;
 
-/* A file of `columns` fields a line; an empty file has 0 rows. */
+/* A file of `columns` fields a line (0: as many as its first line has); an empty file has 0
+ * rows. */
 g4_status g4_csv_load(g4_csv *csv, const char *path, size_t columns, g4_arena *arena,
                       g4_err *err);
 

@@ -9,12 +9,22 @@
 static const g4_metric acc[] = { { .name = "acc", .filter = "none" } };
 static const g4_metric acc_norm[] = { { .name = "acc", .filter = "none" },
                                       { .name = "acc_norm", .filter = "none", .normed = 1 } };
-static const g4_metric text[] = { { "exact_match", "none", 0, g4_extract_text, g4_same_text } };
-static const g4_metric letter[] = { { "exact_match", "custom-extract", 0, g4_extract_letter,
-                                      g4_same_text } };
+#define MATCH(filter, extract, same) { "exact_match", filter, 0, G4_SHARE, extract, same }
+static const g4_metric text[] = { MATCH("none", g4_extract_text, g4_same_text) };
+static const g4_metric letter[] = { MATCH("custom-extract", g4_extract_letter, g4_same_text) };
 static const g4_metric number[] = {
-    { "exact_match", "strict-match", 0, g4_extract_marked_number, g4_same_number },
-    { "exact_match", "flexible-extract", 0, g4_extract_last_number, g4_same_number },
+    MATCH("strict-match", g4_extract_marked_number, g4_same_number),
+    MATCH("flexible-extract", g4_extract_last_number, g4_same_number),
+};
+static const g4_metric choice[] = {
+    MATCH("strict-match", g4_extract_sentence, g4_same_text),
+    MATCH("flexible-extract", g4_extract_choice, g4_same_text),
+};
+#undef MATCH
+static const g4_metric perplexity[] = {
+    { .name = "word_perplexity", .filter = "none", .of = G4_PER_WORD },
+    { .name = "byte_perplexity", .filter = "none", .of = G4_PER_BYTE },
+    { .name = "bits_per_byte", .filter = "none", .of = G4_BITS },
 };
 
 static const g4_task tasks[] = {
@@ -41,7 +51,7 @@ static const g4_task *find(const char *name)
 
 static g4_status unknown(const char *name, g4_err *err)
 {
-    char list[200] = "";
+    char list[300] = "";
     for (int i = 0; i < TASKS; i++) {
         size_t at = strlen(list);
         snprintf(list + at, sizeof list - at, "%s%s", i ? ", " : "", tasks[i].name);
@@ -65,13 +75,13 @@ static g4_status answers_alloc(g4_eval *e, g4_err *err)
 g4_status g4_eval_open(g4_eval *e, const g4_eval_source *src, g4_err *err)
 {
     g4_eval_source s = *src;
-    *e = (g4_eval){ .task = find(src->name) };
+    *e = (g4_eval){ .task = find(src->name), .frame = src->frame };
     if (!e->task) return unknown(src->name, err);
     if (s.shots < 0) s.shots = e->task->shots;
     G4_TRY(e->task->load(e, &s, err));
     for (size_t i = 0; s.max_tokens > 0 && i < e->count; i++)
         for (size_t k = 0; k < e->leaves[i].count; k++)
-            if (e->leaves[i].docs[k].max_tokens > s.max_tokens)
+            if (!g4_doc_numbers(&e->leaves[i].docs[k]))
                 e->leaves[i].docs[k].max_tokens = s.max_tokens;
     if (!e->count)
         return g4_fail(err, G4_EINPUT, "%s: nothing in it is called %.60s", src->dir, src->name);
@@ -109,6 +119,30 @@ g4_status g4_leaf_init(g4_leaf *leaf, g4_eval *e, size_t docs, const g4_eval_sou
     leaf->shots = src->shots;
     leaf->docs = g4_arena_alloc(&e->arena, docs + 1, sizeof *leaf->docs);
     return leaf->docs ? G4_OK : g4_nomem(err, leaf->name);
+}
+
+/* What a perplexity or bits are of: a log-likelihood and what it is counted by. */
+static double rate(const g4_metric *how, double loglik, double count)
+{
+    return how->of == G4_BITS ? -loglik / count / log(2.0) : exp(-loglik / count);
+}
+
+static double count_of(const g4_metric *how, const g4_doc *d)
+{
+    return how->of == G4_PER_WORD ? d->words : d->bytes;
+}
+
+/* Over all documents at once; lm-eval says no error of it. */
+static void leaf_rate(g4_leaf *leaf, const g4_metric *how, int m)
+{
+    double loglik = 0.0, count = 0.0;
+    for (size_t i = 0; i < leaf->count; i++) {
+        if (!leaf->docs[i].done) continue;
+        loglik += leaf->docs[i].loglik[0];
+        count += count_of(how, &leaf->docs[i]);
+    }
+    leaf->mean[m] = rate(how, loglik, count);
+    leaf->stderr_[m] = NAN;
 }
 
 /* Standard error of the mean of 0/1 scores: sample deviation (n - 1) / sqrt(n). */
@@ -153,11 +187,15 @@ g4_status g4_doc_score(g4_eval *e, g4_doc *d, g4_err *err)
 {
     for (int m = 0; m < e->task->metric_count; m++) {
         const g4_metric *how = &e->task->metrics[m];
+        if (d->rolling) {
+            d->score[m] = rate(how, d->loglik[0], count_of(how, d));
+            continue;
+        }
         if (d->choice_count) {
             d->score[m] = best_choice(d, how->normed) == d->gold;
             continue;
         }
-        d->filtered[m] = how->extract(&e->arena, d->response);
+        d->filtered[m] = how->extract(&e->arena, d);
         if (!d->filtered[m]) return g4_nomem(err, "an answer");
         d->score[m] = how->same(d->filtered[m], d->target);
     }
@@ -168,7 +206,11 @@ g4_status g4_leaf_score(g4_eval *e, g4_leaf *leaf, g4_err *err)
 {
     for (size_t i = 0; i < leaf->count; i++)
         if (leaf->docs[i].done) G4_TRY(g4_doc_score(e, &leaf->docs[i], err));
-    for (int m = 0; m < e->task->metric_count; m++) leaf_mean(leaf, m);
+    for (int m = 0; m < e->task->metric_count; m++) {
+        const g4_metric *how = &e->task->metrics[m];
+        if (how->of != G4_SHARE) leaf_rate(leaf, how, m);
+        else leaf_mean(leaf, m);
+    }
     return G4_OK;
 }
 

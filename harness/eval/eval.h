@@ -3,8 +3,9 @@
  * files and writes prompts; a prompt wants one of two things, the log-likelihood of
  * some continuations or a greedy text; the rest is counting.
  *
- *   tasks.def, task_*.c   files -> leaves of documents with prompts
+ *   tasks.def, task_*.c   files -> leaves of documents with prompts (frame.c)
  *   score.c               documents -> token ids -> batch.c -> answers and scores
+ *   rolling.c             documents that are predicted whole -> log-likelihoods
  *   journal.c             answers kept as they come, read again; identity.c: of what
  *   eval_write.c          results_<time>.json and samples_<task>_<time>.jsonl */
 #ifndef G4_HARNESS_EVAL_H
@@ -13,14 +14,15 @@
 #include "harness/options.h"
 #include "harness/runtime.h"
 #include "ref/base/sha256.h"
+#include "ref/input/chat.h"
 #include "ref/input/prompt_build.h"
 
 #include <jansson.h>
 
-enum { G4_METRICS = 2 };         /* of a task, at most */
+enum { G4_METRICS = 3 };         /* of a task, at most */
 
 /* One question: of several continuations the likeliest one is the answer, or, where
- * there are none, a text is generated. */
+ * there are none, a text is generated; or its own text is predicted. */
 typedef struct g4_doc {
     json_t *doc;                 /* as lm-eval has it, keys in its order */
     const char *context;         /* the prompt */
@@ -32,6 +34,8 @@ typedef struct g4_doc {
                                   * choices */
     const char *const *until;    /* generate: texts that end the answer, NULL behind the last */
     int64_t max_tokens;
+    int rolling;                 /* the context itself is what is predicted */
+    double words, bytes;         /* rolling: what its log-likelihood is divided by */
     int special;                 /* special tokens are part of the text */
     const g4_media *media;       /* [media_count] files behind the context's placeholders */
     size_t media_count;
@@ -40,8 +44,8 @@ typedef struct g4_doc {
     unsigned char *greedy;       /* [choice_count] every token was the likeliest */
     const char *response;        /* generated text, cut at `until` */
     const char *filtered[G4_METRICS];   /* the answer in it, by each metric's filter */
-    double score[G4_METRICS];    /* 1 or 0 */
-    int64_t tokens;              /* read and written for it */
+    double score[G4_METRICS];    /* 1 or 0; rolling: the metric of this document alone */
+    int64_t tokens, thought;     /* read and written for it; written before the answer */
     double seconds;              /* since the question that was finished before it */
     int done, other;             /* has its answers; belongs to another shard */
 } g4_doc;
@@ -49,7 +53,7 @@ typedef struct g4_doc {
 /* How many log-likelihoods answer it; 0: a text does. */
 static inline int g4_doc_numbers(const g4_doc *d)
 {
-    return d->choice_count;
+    return d->rolling ? 1 : d->choice_count;
 }
 
 /* What lm-eval calls a task: mmlu_anatomy. */
@@ -65,11 +69,20 @@ typedef struct g4_leaf {
 
 typedef struct g4_task g4_task;
 
+/* How a question becomes a prompt (frame.c); all zero: as plain text. */
+typedef struct g4_eval_frame {
+    int turns;                   /* as turns of the chat template */
+    int multiturn;               /* examples are turns of their own */
+    const char *system;          /* a text before all; NULL: none */
+    g4_chat_options chat;
+} g4_eval_frame;
+
 typedef struct g4_eval {
     const g4_task *task;
     g4_leaf *leaves;             /* [count] */
     size_t count;
     g4_arena arena;              /* owns all texts */
+    g4_eval_frame frame;
 } g4_eval;
 
 /* What a task's reader is given. */
@@ -77,15 +90,17 @@ typedef struct g4_eval_source {
     const char *name;            /* --task: the task, or one leaf of it */
     const char *dir;             /* --data */
     int64_t shots, limit;        /* limit 0: all documents */
-    int64_t max_tokens;          /* of a generated text, at most; < 0: the task's */
+    int64_t max_tokens;          /* most of a generated text; < 0: as many as the task says */
+    g4_eval_frame frame;
 } g4_eval_source;
 
 typedef struct g4_metric {
     const char *name, *filter;   /* as in results: "acc,none" */
     int normed;                  /* log-likelihoods count by the character */
+    enum { G4_SHARE, G4_PER_WORD, G4_PER_BYTE, G4_BITS } of;   /* rolling: perplexities, bits */
     /* Of a generated text: the answer in it, in the arena (NULL: out of memory), and whether
      * it is the target. */
-    const char *(*extract)(g4_arena *arena, const char *response);
+    const char *(*extract)(g4_arena *arena, const g4_doc *d);
     int (*same)(const char *answer, const char *target);
 } g4_metric;
 
@@ -158,13 +173,17 @@ g4_status g4_eval_write(const g4_eval *e, const g4_eval_report *r, const char *d
 /* Readers of tasks.def. */
 g4_status g4_task_mmlu(g4_eval *e, const g4_eval_source *src, g4_err *err);
 g4_status g4_task_mmlu_pro(g4_eval *e, const g4_eval_source *src, g4_err *err);
+g4_status g4_task_gpqa(g4_eval *e, const g4_eval_source *src, g4_err *err);
+g4_status g4_task_wikitext(g4_eval *e, const g4_eval_source *src, g4_err *err);
 g4_status g4_task_requests(g4_eval *e, const g4_eval_source *src, g4_err *err);
 g4_status g4_task_lines(g4_eval *e, const g4_eval_source *src, g4_err *err);
 
-const char *g4_extract_text(g4_arena *arena, const char *response);
-const char *g4_extract_letter(g4_arena *arena, const char *response);
-const char *g4_extract_marked_number(g4_arena *arena, const char *response);
-const char *g4_extract_last_number(g4_arena *arena, const char *response);
+const char *g4_extract_text(g4_arena *arena, const g4_doc *d);
+const char *g4_extract_letter(g4_arena *arena, const g4_doc *d);
+const char *g4_extract_marked_number(g4_arena *arena, const g4_doc *d);
+const char *g4_extract_last_number(g4_arena *arena, const g4_doc *d);
+const char *g4_extract_sentence(g4_arena *arena, const g4_doc *d);
+const char *g4_extract_choice(g4_arena *arena, const g4_doc *d);
 int g4_same_text(const char *answer, const char *target);
 int g4_same_number(const char *answer, const char *target);
 

@@ -8,16 +8,16 @@
 
 static const char invalid[] = "[invalid]";   /* lm-eval's fallback where there is no match */
 
-const char *g4_extract_text(g4_arena *arena, const char *response)
+const char *g4_extract_text(g4_arena *arena, const g4_doc *d)
 {
-    return g4_py_strip(arena, response);
+    return g4_py_strip(arena, d->response);
 }
 
 /* re.findall(r"answer is \(?([ABCDEFGHIJ])\)?")[0] */
-const char *g4_extract_letter(g4_arena *arena, const char *response)
+const char *g4_extract_letter(g4_arena *arena, const g4_doc *d)
 {
     static const char what[] = "answer is ";
-    for (const char *p = response; (p = strstr(p, what)); p++) {
+    for (const char *p = d->response; (p = strstr(p, what)); p++) {
         const char *at = p + sizeof what - 1;
         at += *at == '(';
         if (*at >= 'A' && *at <= 'J') return g4_arena_strndup(arena, at, 1);
@@ -26,10 +26,10 @@ const char *g4_extract_letter(g4_arena *arena, const char *response)
 }
 
 /* re.findall(r"#### (\-?[0-9\.\,]+)")[0] */
-const char *g4_extract_marked_number(g4_arena *arena, const char *response)
+const char *g4_extract_marked_number(g4_arena *arena, const g4_doc *d)
 {
     static const char what[] = "#### ";
-    for (const char *p = response; (p = strstr(p, what)); p++) {
+    for (const char *p = d->response; (p = strstr(p, what)); p++) {
         const char *at = p + sizeof what - 1;
         size_t sign = *at == '-', n = strspn(at + sign, "0123456789.,");
         if (n) return g4_arena_strndup(arena, at, sign + n);
@@ -38,11 +38,11 @@ const char *g4_extract_marked_number(g4_arena *arena, const char *response)
 }
 
 /* re.findall(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")[-1] */
-const char *g4_extract_last_number(g4_arena *arena, const char *response)
+const char *g4_extract_last_number(g4_arena *arena, const g4_doc *d)
 {
     const char *found = NULL;
     size_t len = 0;
-    for (const char *p = response; *p;) {
+    for (const char *p = d->response; *p;) {
         size_t sign = *p == '-', n = strspn(p + sign, "$0123456789.,");
         if (n < 2) n = strspn(p + sign, "0123456789");
         if (n) found = p, len = sign + n;

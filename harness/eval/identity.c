@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Which questions, which options: what makes two journals one evaluation's. */
+#include "harness/eval/frame.h"
 #include "harness/eval/journal.h"
 #include "harness/eval/pystr.h"
 #include "harness/model_sum.h"
@@ -53,11 +54,12 @@ g4_status g4_eval_header(json_t **header, const g4_eval *e, const g4_eval_source
 {
     char sum[G4_SHA256_HEX];
     G4_TRY(g4_eval_sum(e, sum, err));
-    *header = json_pack("{s:s, s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:O, s:[I, I]}",
-                        "format", "gemma4-eval", "format_version", 1, "started", how->date, "task",
-                        src->name, "data", src->dir, "shots", (json_int_t)src->shots, "limit",
-                        (json_int_t)src->limit, "max_tokens", (json_int_t)src->max_tokens,
-                        "documents", sum, "model", how->model_sum, "config", how->config, "shard",
-                        (json_int_t)how->shard, (json_int_t)how->shards);
+    *header = json_pack("{s:s, s:i, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:s, s:s, s:O, s:[I, I]}",
+                        "format", "gemma4-eval", "format_version", 2, "started", how->date, "task",
+                        src->name, "data", src->dir, "frame", g4_frame_json(&src->frame), "shots",
+                        (json_int_t)src->shots, "limit", (json_int_t)src->limit, "max_tokens",
+                        (json_int_t)src->max_tokens, "documents", sum, "model", how->model_sum,
+                        "config", how->config, "shard", (json_int_t)how->shard,
+                        (json_int_t)how->shards);
     return *header ? G4_OK : g4_nomem(err, src->name);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "harness/eval/journal.h"
+#include "harness/eval/frame.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -21,6 +22,7 @@ g4_status g4_eval_journal_add(const g4_journal *j, const g4_leaf *leaf, size_t d
         }
         json_array_append_new(greedy, json_boolean(d->greedy[i]));
     }
+    if (d->thought) json_object_set_new(line, "thought", json_integer((json_int_t)d->thought));
     if (d->response) json_object_set_new(line, "response", json_string(d->response));
     else json_object_set(line, "loglik", loglik), json_object_set(line, "greedy", greedy);
     json_decref(loglik);
@@ -40,15 +42,17 @@ static int is_header(const json_t *v)
 {
     const char *format, *date, *text;
     json_int_t version, n, shard = 0, shards = 0;
-    json_t *config;
-    if (json_unpack((json_t *)v, "{s:s, s:I, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:o, "
+    json_t *config, *framed;
+    g4_eval_frame frame;
+    if (json_unpack((json_t *)v, "{s:s, s:I, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:s, s:s, s:o, "
                     "s:[I, I]}", "format", &format, "format_version", &version, "started", &date,
-                    "task", &text, "data", &text, "shots", &n, "limit", &n, "max_tokens", &n,
-                    "documents", &text, "model", &text, "config", &config, "shard", &shard,
-                    &shards) != 0 ||
-        !json_is_string(json_object_get(config, "model_args")) || shard < 0 || shard >= shards)
+                    "task", &text, "data", &text, "frame", &framed, "shots", &n,
+                    "limit", &n, "max_tokens", &n, "documents", &text, "model", &text, "config",
+                    &config, "shard", &shard, &shards) != 0 ||
+        !json_is_string(json_object_get(config, "model_args")) || shard < 0 || shard >= shards ||
+        !g4_frame_read(&frame, framed))
         return 0;
-    return strcmp(format, "gemma4-eval") == 0 && version == 1 && *date &&
+    return strcmp(format, "gemma4-eval") == 0 && version == 2 && *date &&
            strspn(date, "0123456789-T:.") == strlen(date);
 }
 
@@ -80,6 +84,7 @@ static int take_answer(void *ctx, const json_t *v)
     }
     if (response && !(d->response = g4_arena_printf(&e->arena, "%s", response))) return 0;
     d->tokens = json_integer_value(json_object_get(v, "tokens"));
+    d->thought = json_integer_value(json_object_get(v, "thought"));
     d->seconds = json_number_value(json_object_get(v, "seconds"));
     d->done = 1;
     return 1;

@@ -68,7 +68,8 @@ static size_t encode(uint32_t c, char *to)
     return n;
 }
 
-const char *g4_py_capitalize(g4_arena *arena, const char *text)
+/* The first letter in upper case, or not; all others in lower case. */
+static char *cased(g4_arena *arena, const char *text, int upper_first)
 {
     size_t n = strlen(text), k = 0;
     char *out = g4_arena_alloc(arena, 2 * n + 1, 1);
@@ -77,14 +78,54 @@ const char *g4_py_capitalize(g4_arena *arena, const char *text)
         size_t len = g4_utf8_len((const unsigned char *)text + at, n - at);
         if (len == 0) len = 1;
         uint32_t c = code_point((const unsigned char *)text + at, len);
-        if (c < 0x80 && at == 0 && c >= 'a' && c <= 'z') c -= 32;
-        else if (c < 0x80 && at > 0 && c >= 'A' && c <= 'Z') c += 32;
+        int upper = upper_first && at == 0;
+        if (c < 0x80 && upper && c >= 'a' && c <= 'z') c -= 32;
+        else if (c < 0x80 && !upper && c >= 'A' && c <= 'Z') c += 32;
         else if (c >= 0x80 && names)
-            c = (uint32_t)(at ? towlower_l((wint_t)c, names) : towupper_l((wint_t)c, names));
+            c = (uint32_t)(upper ? towupper_l((wint_t)c, names) : towlower_l((wint_t)c, names));
         k += encode(c, out + k);
         at += len;
     }
     if (names) freelocale(names);
+    return out;
+}
+
+const char *g4_py_capitalize(g4_arena *arena, const char *text)
+{
+    return cased(arena, text, 1);
+}
+
+/* unicodedata.category() begins with P, Unicode 14 as CPython 3.11 has it: first and last of
+ * each run. */
+static const uint32_t punctuation[][2] = {
+#include "harness/eval/punctuation.def"
+};
+
+static int is_punctuation(uint32_t c)
+{
+    size_t low = 0, high = sizeof punctuation / sizeof punctuation[0];
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+        if (c > punctuation[mid][1]) low = mid + 1;
+        else high = mid;
+    }
+    return low < sizeof punctuation / sizeof punctuation[0] && c >= punctuation[low][0];
+}
+
+const char *g4_py_lower_bare(g4_arena *arena, const char *text)
+{
+    char *out = cased(arena, text, 0);
+    size_t n = out ? strlen(out) : 0, k = 0;
+    for (size_t at = 0; at < n;) {
+        size_t len = g4_utf8_len((const unsigned char *)out + at, n - at);
+        if (len == 0) len = 1;
+        if (!is_punctuation(code_point((const unsigned char *)out + at, len))) {
+            memmove(out + k, out + at, len);
+            k += len;
+        }
+        at += len;
+    }
+    if (out) out[k] = 0;
     return out;
 }
 
@@ -105,7 +146,7 @@ static void put(g4_buffer *b, const char *data, size_t size)
     b->data[b->size += size] = 0;
 }
 
-static void put_text(g4_buffer *b, const char *text)
+void g4_py_put(g4_buffer *b, const char *text)
 {
     put(b, text, strlen(text));
 }
@@ -114,23 +155,23 @@ static void put_text(g4_buffer *b, const char *text)
 static void put_string(g4_buffer *b, const char *s, size_t len)
 {
     static const char letter[] = "btnvfr";   /* 8 to 13; \v has no letter in JSON */
-    put_text(b, "\"");
+    g4_py_put(b, "\"");
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)s[i];
         char e[8] = { '\\', (char)c, 0 };
         if (c >= 8 && c <= 13 && c != 11) e[1] = letter[c - 8];
         else if (c < 32) snprintf(e, sizeof e, "\\u%04x", c);
         else if (c != '"' && c != '\\') snprintf(e, sizeof e, "%c", c);
-        put_text(b, e);
+        g4_py_put(b, e);
     }
-    put_text(b, "\"");
+    g4_py_put(b, "\"");
 }
 
 static void newline(g4_buffer *b, int indent)
 {
     if (!indent) return;
-    put_text(b, "\n");
-    for (int i = 1; i < indent; i++) put_text(b, "  ");
+    g4_py_put(b, "\n");
+    for (int i = 1; i < indent; i++) g4_py_put(b, "  ");
 }
 
 static void value_out(g4_buffer *b, const json_t *v, int indent);
@@ -142,24 +183,40 @@ static void members(g4_buffer *b, const json_t *v, int indent)
     const char *comma = indent ? "," : ", ", *key;
     size_t n = object ? json_object_size(v) : json_array_size(v), i = 0;
     json_t *one;
-    put_text(b, object ? "{" : "[");
+    g4_py_put(b, object ? "{" : "[");
     if (object) {
         json_object_foreach((json_t *)v, key, one) {
-            if (i++) put_text(b, comma);
+            if (i++) g4_py_put(b, comma);
             newline(b, inner);
             put_string(b, key, strlen(key));
-            put_text(b, ": ");
+            g4_py_put(b, ": ");
             value_out(b, one, inner);
         }
     } else {
         json_array_foreach(v, i, one) {
-            if (i) put_text(b, comma);
+            if (i) g4_py_put(b, comma);
             newline(b, inner);
             value_out(b, one, inner);
         }
     }
     if (n) newline(b, indent);
-    put_text(b, object ? "}" : "]");
+    g4_py_put(b, object ? "}" : "]");
+}
+
+/* repr(): the shortest text that reads back as the same number, with an exponent below 1e-4
+ * and from 1e16 on. */
+static void real_out(g4_buffer *b, double v)
+{
+    char text[64];
+    int digits = 0, exponent;
+    do snprintf(text, sizeof text, "%.*e", digits++, v);
+    while (digits < 17 && strtod(text, NULL) != v);
+    exponent = atoi(strchr(text, 'e') + 1);
+    if (exponent >= -4 && exponent < 16) {
+        int behind = digits - 1 - exponent;
+        snprintf(text, sizeof text, "%.*f", behind > 0 ? behind : 1, v);
+    }
+    g4_py_put(b, text);
 }
 
 static void value_out(g4_buffer *b, const json_t *v, int indent)
@@ -171,19 +228,12 @@ static void value_out(g4_buffer *b, const json_t *v, int indent)
     case JSON_STRING: put_string(b, json_string_value(v), json_string_length(v)); return;
     case JSON_INTEGER:
         snprintf(number, sizeof number, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
-        put_text(b, number);
+        g4_py_put(b, number);
         return;
-    case JSON_REAL:   /* the shortest text that reads back as the same number */
-        for (int digits = 1; digits <= 17; digits++) {
-            snprintf(number, sizeof number, "%.*g", digits, json_real_value(v));
-            if (strtod(number, NULL) == json_real_value(v)) break;
-        }
-        put_text(b, number);
-        if (!strpbrk(number, ".en")) put_text(b, ".0");
-        return;
-    case JSON_TRUE: put_text(b, "true"); return;
-    case JSON_FALSE: put_text(b, "false"); return;
-    case JSON_NULL: put_text(b, "null"); return;
+    case JSON_REAL: real_out(b, json_real_value(v)); return;
+    case JSON_TRUE: g4_py_put(b, "true"); return;
+    case JSON_FALSE: g4_py_put(b, "false"); return;
+    case JSON_NULL: g4_py_put(b, "null"); return;
     }
 }
 

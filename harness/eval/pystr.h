@@ -20,17 +20,21 @@ const char *g4_py_replace(g4_arena *arena, const char *text, const char *what, c
  * without the final sigma's rule. */
 const char *g4_py_capitalize(g4_arena *arena, const char *text);
 
+/* text.lower() (letters as capitalize's) without characters of Unicode's category P. */
+const char *g4_py_lower_bare(g4_arena *arena, const char *text);
+
 /* Is the character that text [len > 0] begins with white space, as \s means it?  *step: its
  * bytes; 1 where they are not UTF-8. */
 int g4_py_space(const char *text, size_t len, size_t *step);
 
-/* json.dumps(value, ensure_ascii=False) with indent=2 (indent 1) or on one line
- * (indent 0), appended to b. */
+/* What texts are appended to: a text as it is, or json.dumps(value, ensure_ascii=False) with
+ * indent=2 (indent 1) or on one line (indent 0). */
 typedef struct g4_buffer {
     char *data;                /* malloc'ed; NUL behind the last byte; NULL while empty */
     size_t size, capacity;
     int failed;                /* an allocation did; data stays what it was */
 } g4_buffer;
+void g4_py_put(g4_buffer *b, const char *text);
 void g4_py_json(g4_buffer *b, const json_t *value, int indent);
 
 /* sha256(text in UTF-8).hexdigest() */

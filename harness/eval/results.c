@@ -37,7 +37,9 @@ static json_t *arguments(const g4_doc *d)
                                                 d->contexts ? d->contexts[i] : d->context,
                                                 "arg_1", d->choices[i]));
     }
-    if (d->choice_count) return all;
+    if (d->rolling)
+        json_object_set_new(all, "gen_args_0", json_pack("{s:s}", "arg_0", d->context));
+    if (g4_doc_numbers(d)) return all;
     json_t *until = json_array();
     for (int i = 0; d->until && d->until[i]; i++)
         json_array_append_new(until, json_string(d->until[i]));
@@ -59,9 +61,22 @@ static void responses(const g4_doc *d, int m, json_t **resps, json_t **filtered)
         json_array_append_new(*resps, json_pack("[O]", one));
         json_array_append_new(*filtered, one);
     }
-    if (d->choice_count) return;
+    if (d->rolling) {
+        json_t *one = number_text(d->loglik[0]);
+        json_array_append_new(*resps, json_pack("[O]", one));
+        json_array_append_new(*filtered, one);
+    }
+    if (g4_doc_numbers(d)) return;
     json_array_append_new(*resps, json_pack("[s]", d->response));
     json_array_append_new(*filtered, json_string(d->filtered[m]));
+}
+
+/* A document's part of the mean. */
+static json_t *score_of(const g4_metric *how, const g4_doc *d, int m)
+{
+    if (!d->rolling) return json_real(d->score[m]);
+    return json_pack("[f, I]", d->loglik[0],
+                     (json_int_t)(how->of == G4_PER_WORD ? d->words : d->bytes));
 }
 
 /* The metrics of the filter that metric m opens, and their values. */
@@ -70,7 +85,7 @@ static void add_scores(json_t *sample, const g4_task *t, const g4_doc *d, int m)
     json_t *names = json_object_get(sample, "metrics");
     for (int first = m; m < t->metric_count && (m == first || !g4_opens_filter(t, m)); m++) {
         json_array_append_new(names, json_string(t->metrics[m].name));
-        json_object_set_new(sample, t->metrics[m].name, json_real(d->score[m]));
+        json_object_set_new(sample, t->metrics[m].name, score_of(&t->metrics[m], d, m));
     }
 }
 
@@ -158,11 +173,12 @@ static const char *text_of(const json_t *object, const char *key)
 
 static json_t *leaf_config(const g4_eval *e, const g4_leaf *l, const g4_eval_report *r)
 {
-    int text = l->count && !l->docs[0].choice_count;
+    const g4_doc *d = l->docs;
+    const char *type = l->count && d->rolling ? "loglikelihood_rolling"
+                       : l->count && !d->choice_count ? "generate_until" : "multiple_choice";
     return json_pack("{s:s, s:s, s:I, s:s, s:{s:f}}", "task", l->name, "dataset_path",
                      text_of(r->header, "data"), "num_fewshot", (json_int_t)l->shots, "output_type",
-                     text ? "generate_until" : "multiple_choice", "metadata", "version",
-                     e->task->version);
+                     type, "metadata", "version", e->task->version);
 }
 
 /* lm-eval's sanitize_model_name: re.sub(r"[\"<>:/\|\\?\*\[\]]+", "__", name) */
@@ -202,7 +218,7 @@ static json_t *better(const g4_task *t)
 {
     json_t *all = json_object();
     for (int m = 0; m < t->metric_count; m++)
-        json_object_set_new(all, t->metrics[m].name, json_true());
+        json_object_set_new(all, t->metrics[m].name, json_boolean(t->metrics[m].of == G4_SHARE));
     return all;
 }
 
@@ -233,7 +249,7 @@ static void fill(per_leaf *p, const g4_eval *e, const g4_eval_report *r)
 
 json_t *g4_eval_results(const g4_eval *e, const g4_eval_report *r)
 {
-    char seconds[40];
+    char seconds[40], sum[G4_SHA256_HEX];
     per_leaf p = { json_object(), json_object(), json_object(), json_object(), json_object(),
                    json_object(), json_object(), json_object(), json_object() };
     fill(&p, e, r);
@@ -242,15 +258,20 @@ json_t *g4_eval_results(const g4_eval *e, const g4_eval_report *r)
     snprintf(seconds, sizeof seconds, "%.6f", r->seconds);
     json_t *config = json_object_get(r->header, "config");
     char *name = g4_eval_model_name(r);
+    const char *system = e->frame.system;
+    if (system) g4_py_hash(system, sum);
     json_t *all = json_pack("{s:o, s:o*, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:n, s:s, s:o, s:s, "
-                            "s:s, s:s, s:n, s:s}",
+                            "s:s, s:s, s:s?, s:s?, s:b, s:n, s:n, s:s}",
                      "results", p.results, "groups", groups_row, "group_subtasks", p.members,
                      "configs", p.configs, "versions", p.versions, "n-shot", p.shots,
                      "higher_is_better", p.better, "n-samples", p.samples, "config",
                      json_incref(config), "git_hash", "date", text_of(r->header, "started"),
                      "task_hashes", p.hashes, "model_source", "gemma4", "model_name",
                      text_of(config, "model_args"), "model_name_sanitized", name,
-                     "chat_template", "total_evaluation_time_seconds", seconds);
+                     "system_instruction", system, "system_instruction_sha",
+                     system ? sum : NULL, "fewshot_as_multiturn",
+                     e->frame.turns && e->frame.multiturn, "chat_template", "chat_template_sha",
+                     "total_evaluation_time_seconds", seconds);
     free(name);
     return all;
 }

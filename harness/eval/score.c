@@ -5,8 +5,9 @@
  * sum of float64 log-softmaxes of float32 logits.  Continuations of one token share a
  * pass. */
 #include "harness/eval/batch.h"
-#include "harness/eval/eval.h"
+#include "harness/eval/score.h"
 
+#include "harness/eval/pystr.h"
 #include "harness/logprob.h"
 #include "ref/input/tokenizer.h"
 
@@ -37,6 +38,9 @@ typedef struct scoring {
     double last;                 /* when the last question was finished */
     int64_t stops[32];
     int stop_count;
+    int thinking;                /* what stands before an answer's last <channel|> is none */
+    int32_t open, close;         /* <|channel>, <channel|> */
+    unsigned char *inside;       /* [docs] a thought is open */
     g4_arena arena;
 } scoring;
 
@@ -168,15 +172,21 @@ static g4_status ask_all(scoring *s, g4_err *err)
 
 /* ---- answers ---- */
 
+g4_status g4_doc_finish(g4_eval *e, g4_leaf *leaf, size_t doc, const g4_eval_run *r,
+                        double *last, g4_err *err)
+{
+    g4_doc *d = &leaf->docs[doc];
+    double now = r->clock ? r->clock() : 0.0;
+    d->seconds = now - *last;
+    *last = now;
+    d->done = 1;
+    G4_TRY(g4_doc_score(e, d, err));
+    return r->finished ? r->finished(r->ctx, leaf, doc, err) : G4_OK;
+}
+
 static g4_status finish(scoring *s, size_t doc, g4_err *err)
 {
-    g4_doc *d = &s->leaf->docs[doc];
-    double now = s->r->clock ? s->r->clock() : 0.0;
-    d->seconds = now - s->last;
-    s->last = now;
-    d->done = 1;
-    G4_TRY(g4_doc_score(s->e, d, err));
-    return s->r->finished ? s->r->finished(s->r->ctx, s->leaf, doc, err) : G4_OK;
+    return g4_doc_finish(s->e, s->leaf, doc, s->r, &s->last, err);
 }
 
 static g4_status scored(void *ctx, size_t job, const float *logits, g4_err *err)
@@ -209,7 +219,7 @@ static g4_status grow(scoring *s, size_t doc, const char *piece, size_t len, int
     s->made[doc] = p;
     memcpy(p + have, piece, len);
     p[s->made_len[doc] = have + len] = 0;
-    for (; until && *until; until++) {
+    for (; until && *until && !s->inside[doc]; until++) {
         char *at = **until ? strstr(p, *until) : NULL;
         if (!at) continue;
         *at = 0;
@@ -217,6 +227,28 @@ static g4_status grow(scoring *s, size_t doc, const char *piece, size_t len, int
         *end = 1;
     }
     return G4_OK;
+}
+
+/* As lm-eval's think_end_token: the answer begins behind the last thought.  Unlike there, a
+ * text that ends answers ends no thought [N49]. */
+static void think(scoring *s, size_t doc, int32_t id)
+{
+    if (id == s->open) s->inside[doc] = 1;
+    if (id != s->close) return;
+    s->inside[doc] = 0;
+    s->made_len[doc] = 0;
+    s->leaf->docs[doc].thought = s->written[doc] + 1;
+    g4_detok_free(&s->texts[doc]);
+    g4_detok_init(&s->texts[doc], s->r->tokenizer, !s->leaf->docs[doc].special);
+}
+
+static g4_status keep_answer(scoring *s, size_t doc, g4_err *err)
+{
+    const char *text = s->made[doc];
+    size_t n = s->made_len[doc], step;
+    while (s->thinking && n && g4_py_space(text, n, &step)) text += step, n -= step;
+    s->leaf->docs[doc].response = g4_arena_strndup(&s->e->arena, text, n);
+    return s->leaf->docs[doc].response ? finish(s, doc, err) : g4_nomem(err, s->leaf->name);
 }
 
 static g4_status token(void *ctx, size_t job, int32_t id, int *end, g4_err *err)
@@ -231,13 +263,13 @@ static g4_status token(void *ctx, size_t job, int32_t id, int *end, g4_err *err)
     if (!*end) {
         G4_TRY(g4_detok_push(&s->texts[doc], id, &piece, &len, err));
         G4_TRY(grow(s, doc, piece, len, end, err));
+        if (s->thinking) think(s, doc, id);
     }
     *end |= ++s->written[doc] == d->max_tokens;
     if (!*end) return G4_OK;
     G4_TRY(g4_detok_end(&s->texts[doc], &piece, &len, err));
     G4_TRY(grow(s, doc, piece, len, end, err));
-    d->response = g4_arena_strndup(&s->e->arena, s->made[doc], s->made_len[doc]);
-    return d->response ? finish(s, doc, err) : g4_nomem(err, s->leaf->name);
+    return keep_answer(s, doc, err);
 }
 
 /* ---- one leaf ---- */
@@ -259,8 +291,12 @@ static g4_status prepare(scoring *s, g4_err *err)
     s->made_len = g4_arena_alloc(a, docs + 1, sizeof *s->made_len);
     s->written = g4_arena_alloc(a, docs + 1, sizeof *s->written);
     s->left = g4_arena_alloc(a, docs + 1, sizeof *s->left);
+    s->inside = g4_arena_alloc(a, docs + 1, 1);
+    s->thinking = s->e->frame.turns && s->e->frame.chat.thinking == 1;
+    s->open = (int32_t)g4_tokenizer_id(s->r->tokenizer, "<|channel>");
+    s->close = (int32_t)g4_tokenizer_id(s->r->tokenizer, "<channel|>");
     if (!s->jobs || !s->asked || !s->first || !s->texts || !s->made || !s->made_len ||
-        !s->written || !s->left)
+        !s->written || !s->left || !s->inside)
         return g4_nomem(err, s->leaf->name);
     if (s->r->clock) s->last = s->r->clock();
     for (size_t i = 0; i < docs; i++)
@@ -269,7 +305,7 @@ static g4_status prepare(scoring *s, g4_err *err)
     return G4_OK;
 }
 
-g4_status g4_eval_score(g4_eval *e, g4_leaf *leaf, const g4_eval_run *r, g4_err *err)
+static g4_status answer(g4_eval *e, g4_leaf *leaf, const g4_eval_run *r, g4_err *err)
 {
     scoring s = { .e = e, .leaf = leaf, .r = r };
     g4_batch b = { .rt = r->rt, .chunk = r->o->chunk, .scored = scored, .token = token,
@@ -280,11 +316,17 @@ g4_status g4_eval_score(g4_eval *e, g4_leaf *leaf, const g4_eval_run *r, g4_err 
     b.jobs = s.jobs;
     b.count = s.job_count;
     if (st == G4_OK) st = g4_batch_run(&b, err);
-    if (st == G4_OK) st = g4_leaf_score(e, leaf, err);
     for (size_t i = 0; s.made_len && i < leaf->count; i++) {
         g4_detok_free(&s.texts[i]);
         free(s.made[i]);
     }
     g4_arena_free(&s.arena);
     return st;
+}
+
+g4_status g4_eval_score(g4_eval *e, g4_leaf *leaf, const g4_eval_run *r, g4_err *err)
+{
+    int rolling = leaf->count && leaf->docs[0].rolling;
+    G4_TRY(rolling ? g4_eval_roll(e, leaf, r, err) : answer(e, leaf, r, err));
+    return g4_leaf_score(e, leaf, err);
 }

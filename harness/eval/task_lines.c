@@ -4,7 +4,7 @@
  *   DIR/test.jsonl        arc_easy, arc_challenge, gsm8k
  *   DIR/train.jsonl       examples, drawn as lm-eval draws them
  * Prompts are those of lm-eval's tasks/<name>. */
-#include "harness/eval/eval.h"
+#include "harness/eval/frame.h"
 #include "harness/eval/jsonl.h"
 #include "harness/eval/pyrandom.h"
 #include "harness/eval/pystr.h"
@@ -262,20 +262,22 @@ static g4_status draw(shots *s, const json_t *own, uint32_t k, uint32_t *out, co
     return G4_OK;
 }
 
-/* What comes before a question. */
-static g4_status block(const char **text, shots *s, const item *of, const struct kind *kind,
-                       uint32_t k, reader *r)
+/* What stands before a question. */
+static g4_status examples(g4_before *b, shots *s, const item *of, const struct kind *kind,
+                          uint32_t k, reader *r)
 {
     uint32_t chosen[1000];       /* --shots' most */
-    *text = "";
     if (!k) return G4_OK;
     G4_TRY(draw(s, kind->without ? of->doc : NULL, k, chosen, "train.jsonl", r->err));
-    for (uint32_t i = 0; i < k && *text; i++) {
+    g4_shot *list = g4_arena_alloc(r->a, k, sizeof *list);
+    if (!list) return g4_nomem(r->err, "train.jsonl");
+    for (uint32_t i = 0; i < k; i++) {
         const item *t = &s->items[chosen[i]];
-        *text = g4_arena_printf(r->a, "%s%s %s\n\n", *text, t->texts ? t->texts[t->gold] : t->text,
-                                t->answer);
+        list[i] = (g4_shot){ t->texts ? t->texts[t->gold] : t->text, t->answer };
     }
-    return *text ? G4_OK : g4_nomem(r->err, "train.jsonl");
+    b->shots = list;
+    b->count = k;
+    return G4_OK;
 }
 
 static g4_status shots_load(shots *s, const g4_jsonl *f, const struct kind *kind, reader *r)
@@ -298,20 +300,17 @@ static g4_status shots_load(shots *s, const g4_jsonl *f, const struct kind *kind
 
 /* ---- documents ---- */
 
-static g4_status doc_fill(g4_doc *d, const item *t, const char *before, const struct kind *kind,
-                          reader *r)
+static g4_status doc_fill(g4_eval *e, g4_doc *d, const item *t, const g4_before *before,
+                          const struct kind *kind, reader *r)
 {
     const char **choices = g4_arena_alloc(r->a, (size_t)t->n + 1, sizeof *choices);
     const char **contexts = g4_arena_alloc(r->a, (size_t)t->n + 1, sizeof *contexts);
-    int bad = !choices || !contexts;
-    for (int i = 0; !bad && i < t->n; i++) {
-        choices[i] = g4_arena_printf(r->a, " %s", t->options[i]);
-        if (t->texts) contexts[i] = g4_arena_printf(r->a, "%s%s", before, t->texts[i]);
-        bad = !choices[i] || (t->texts && !contexts[i]);
+    if (!choices || !contexts) return g4_nomem(r->err, r->line->file);
+    for (int i = 0; i < t->n; i++) {
+        if (!(choices[i] = g4_frame_choice(e, r->a, t->options[i])))
+            return g4_nomem(r->err, r->line->file);
+        if (t->texts) G4_TRY(g4_frame_text(e, before, t->texts[i], &contexts[i], r->err));
     }
-    if (t->texts) d->contexts = contexts;
-    d->context = t->texts ? (bad ? NULL : contexts[0])
-                          : g4_arena_printf(r->a, "%s%s", before, t->text);
     d->choices = choices;
     d->options = t->options;
     d->choice_count = t->n;
@@ -319,7 +318,10 @@ static g4_status doc_fill(g4_doc *d, const item *t, const char *before, const st
     d->target = t->target;
     d->until = kind->until;
     d->max_tokens = kind->max_tokens;
-    return bad || !d->context ? g4_nomem(r->err, r->line->file) : G4_OK;
+    if (!t->texts) return g4_frame_text(e, before, t->text, &d->context, r->err);
+    d->contexts = contexts;
+    d->context = contexts[0];
+    return G4_OK;
 }
 
 static g4_status leaf_load(g4_eval *e, const g4_jsonl *test, const g4_jsonl *train, shots *s,
@@ -335,14 +337,14 @@ static g4_status leaf_load(g4_eval *e, const g4_jsonl *test, const g4_jsonl *tra
     if (src->shots) G4_TRY(shots_load(s, train, kind, &r));
     for (size_t i = 0; i < leaf->count; i++) {
         item t = { .gold = -1 };
-        const char *before;
+        g4_before before = { 0 };
         r.line = &test->lines[i];
         g4_status st = kind->read(&t, &r);
         leaf->docs[i].doc = t.doc ? t.doc : json_incref(r.line->root);
         t.doc = leaf->docs[i].doc;
         G4_TRY(st);
-        G4_TRY(block(&before, s, &t, kind, (uint32_t)src->shots, &r));
-        G4_TRY(doc_fill(&leaf->docs[i], &t, before, kind, &r));
+        G4_TRY(examples(&before, s, &t, kind, (uint32_t)src->shots, &r));
+        G4_TRY(doc_fill(e, &leaf->docs[i], &t, &before, kind, &r));
     }
     return G4_OK;
 }

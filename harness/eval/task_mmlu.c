@@ -5,7 +5,7 @@
  * lm-eval's tasks/mmlu/default: the subject's line, the first dev rows with their
  * letters, the question; scored by the log-likelihood of " A" to " D". */
 #include "harness/eval/csv.h"
-#include "harness/eval/eval.h"
+#include "harness/eval/frame.h"
 #include "harness/eval/pystr.h"
 
 #include "ref/base/map.h"
@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const letters[4] = { " A", " B", " C", " D" };
+static const char *const letters[4] = { "A", "B", "C", "D" };
 
 /* lm-eval's groups of the published subjects. */
 static const struct { const char *subject, *group; } groups[] = {
@@ -45,30 +45,47 @@ static g4_status answer(const char *path, size_t row, const char *cell, int *gol
                    path, row + 1, cell);
 }
 
-/* The part of all prompts that comes before the question. */
-static g4_status block(const char **text, const char *subject, const char *path, int64_t shots,
-                       g4_arena *a, g4_err *err)
+/* What stands before all questions of a subject. */
+static g4_status examples(g4_before *b, const char *subject, const char *path, int64_t shots,
+                          g4_arena *a, g4_err *err)
 {
     g4_csv csv;
     char *name = g4_arena_strndup(a, subject, strlen(subject));
     int gold;
     for (char *p = name; p && *p; p++)
         if (*p == '_') *p = ' ';
-    *text = name ? g4_arena_printf(a, "The following are multiple choice questions (with answers) "
-                                   "about %s.\n\n", name) : NULL;
-    if (!*text) return g4_nomem(err, path);
+    b->description = name ? g4_arena_printf(a, "The following are multiple choice questions (with "
+                                            "answers) about %s.\n\n", name) : NULL;
+    if (!b->description) return g4_nomem(err, path);
     if (!shots) return G4_OK;
     G4_TRY(g4_csv_load(&csv, path, 6, a, err));
     if ((uint64_t)shots > csv.rows)
         return g4_fail(err, G4_EINPUT, "%s: %zu rows are too few for --shots %lld", path, csv.rows,
                        (long long)shots);
-    for (size_t i = 0; i < (size_t)shots; i++) {
-        const char *const *cell = csv.cells + 6 * i, *q = item(a, cell);
+    g4_shot *s = g4_arena_alloc(a, (size_t)shots, sizeof *s);
+    if (!s) return g4_nomem(err, path);
+    b->shots = s;
+    b->count = (size_t)shots;
+    for (size_t i = 0; i < b->count; i++) {
+        const char *const *cell = csv.cells + 6 * i;
         G4_TRY(answer(path, i, cell[5], &gold, err));
-        *text = q ? g4_arena_printf(a, "%s%s %s\n\n", *text, q, cell[5]) : NULL;
-        if (!*text) return g4_nomem(err, path);
+        s[i] = (g4_shot){ item(a, cell), cell[5] };
+        if (!s[i].question) return g4_nomem(err, path);
     }
     return G4_OK;
+}
+
+static g4_status doc_fill(g4_eval *e, g4_doc *d, const char *subject, const char *const *cell,
+                          const g4_before *before, const char *const *choices, g4_err *err)
+{
+    const char *q = item(&e->arena, cell);
+    d->doc = json_pack("{s:s, s:s, s:[s, s, s, s], s:i}", "question", cell[0], "subject", subject,
+                       "choices", cell[1], cell[2], cell[3], cell[4], "answer", d->gold);
+    d->target = g4_arena_printf(&e->arena, "%d", d->gold);
+    d->choices = choices;
+    d->choice_count = 4;
+    if (!q || !d->doc || !d->target) return g4_nomem(err, subject);
+    return g4_frame_text(e, before, q, &d->context, err);
 }
 
 static g4_status leaf_load(g4_eval *e, g4_leaf *leaf, const char *subject, const char *dir,
@@ -76,25 +93,20 @@ static g4_status leaf_load(g4_eval *e, g4_leaf *leaf, const char *subject, const
 {
     g4_arena *a = &e->arena;
     g4_csv csv;
-    const char *before;
+    g4_before before = { 0 };
     const char *dev = g4_arena_printf(a, "%s/dev/%s_dev.csv", dir, subject);
     const char *test = g4_arena_printf(a, "%s/test/%s_test.csv", dir, subject);
-    if (!dev || !test) return g4_nomem(err, dir);
-    G4_TRY(block(&before, subject, dev, src->shots, a, err));
+    const char **choices = g4_arena_alloc(a, 4, sizeof *choices);
+    for (int i = 0; choices && i < 4; i++)
+        if (!(choices[i] = g4_frame_choice(e, a, letters[i]))) choices = NULL;
+    if (!dev || !test || !choices) return g4_nomem(err, dir);
+    G4_TRY(examples(&before, subject, dev, src->shots, a, err));
     G4_TRY(g4_csv_load(&csv, test, 6, a, err));
     G4_TRY(g4_leaf_init(leaf, e, csv.rows, src, err));
     for (size_t i = 0; i < leaf->count; i++) {
-        const char *const *cell = csv.cells + 6 * i, *q = item(a, cell);
-        g4_doc *d = &leaf->docs[i];
-        G4_TRY(answer(test, i, cell[5], &d->gold, err));
-        d->doc = json_pack("{s:s, s:s, s:[s, s, s, s], s:i}", "question", cell[0], "subject",
-                           subject, "choices", cell[1], cell[2], cell[3], cell[4], "answer",
-                           d->gold);
-        d->context = q ? g4_arena_printf(a, "%s%s", before, q) : NULL;
-        d->target = g4_arena_printf(a, "%d", d->gold);
-        d->choices = letters;
-        d->choice_count = 4;
-        if (!d->doc || !d->context || !d->target) return g4_nomem(err, test);
+        const char *const *cell = csv.cells + 6 * i;
+        G4_TRY(answer(test, i, cell[5], &leaf->docs[i].gold, err));
+        G4_TRY(doc_fill(e, &leaf->docs[i], subject, cell, &before, choices, err));
     }
     return G4_OK;
 }

@@ -4,7 +4,7 @@
  * answer_index, cot_content, category, src).  Prompts are those of lm-eval's
  * tasks/mmlu_pro 3.1: the category's line, its first validation questions with their
  * worked steps, the question; the text that follows is searched for "answer is (X)". */
-#include "harness/eval/eval.h"
+#include "harness/eval/frame.h"
 #include "harness/eval/jsonl.h"
 #include "harness/eval/pystr.h"
 
@@ -58,46 +58,49 @@ static const char *steps(g4_arena *a, const char *text)
     return copy;
 }
 
-/* The part of a category's prompts that comes before the question. */
-static g4_status block(const char **text, const g4_jsonl *val, const char *category,
-                       int64_t shots, g4_arena *a, g4_err *err)
+/* What stands before all questions of a category. */
+static g4_status examples(g4_before *b, const g4_jsonl *val, const char *category, int64_t shots,
+                          g4_arena *a, g4_err *err)
 {
-    int64_t got = 0;
-    *text = g4_arena_printf(a, "The following are multiple choice questions (with answers) about "
-                            "%s. Think step by step and then finish your answer with \"the answer "
-                            "is (X)\" where X is the correct letter choice.\n", category);
-    for (size_t i = 0; *text && i < val->count && got < shots; i++) {
+    g4_shot *s = g4_arena_alloc(a, (size_t)shots + 1, sizeof *s);
+    b->description =
+        g4_arena_printf(a, "The following are multiple choice questions (with answers) about %s. "
+                        "Think step by step and then finish your answer with \"the answer is (X)\" "
+                        "where X is the correct letter choice.\n", category);
+    if (!s || !b->description) return g4_nomem(err, "mmlu_pro");
+    b->shots = s;
+    for (size_t i = 0; i < val->count && b->count < (size_t)shots; i++) {
         G4_TRY(check(&val->lines[i], 1, err));
         if (strcmp(text_of(&val->lines[i], "category"), category) != 0) continue;
-        const char *q = item(a, val->lines[i].root);
-        const char *t = steps(a, text_of(&val->lines[i], "cot_content"));
-        *text = q && t ? g4_arena_printf(a, "%s%s %s\n\n", *text, q, t) : NULL;
-        got++;
+        g4_shot *one = &s[b->count++];
+        one->question = item(a, val->lines[i].root);
+        one->answer = steps(a, text_of(&val->lines[i], "cot_content"));
+        if (!one->question || !one->answer) return g4_nomem(err, "mmlu_pro");
     }
-    if (!*text) return g4_nomem(err, "mmlu_pro");
-    if (got < shots)
-        return g4_fail(err, G4_EINPUT, "%s: %lld questions of category %.60s, too few for --shots "
-                       "%lld", val->file, (long long)got, category, (long long)shots);
+    if (b->count < (size_t)shots)
+        return g4_fail(err, G4_EINPUT, "%s: %zu questions of category %.60s, too few for --shots "
+                       "%lld", val->file, b->count, category, (long long)shots);
     return G4_OK;
 }
 
-static g4_status doc_fill(g4_doc *d, const g4_json *line, const char *before, g4_arena *a,
+static g4_status doc_fill(g4_eval *e, g4_doc *d, const g4_json *line, const g4_before *before,
                           g4_err *err)
 {
-    const char *q = item(a, line->root);
+    const char *q = item(&e->arena, line->root);
     d->doc = json_incref(line->root);
-    d->context = q ? g4_arena_printf(a, "%s%s", before, q) : NULL;
-    d->target = g4_arena_printf(a, "%s", text_of(line, "answer"));
+    d->target = g4_arena_printf(&e->arena, "%s", text_of(line, "answer"));
     d->until = until;
     d->max_tokens = MAX_TOKENS;
-    return d->context && d->target ? G4_OK : g4_nomem(err, line->file);
+    if (!q || !d->target) return g4_nomem(err, line->file);
+    return g4_frame_text(e, before, q, &d->context, err);
 }
 
 /* All test questions of the category of line `first`, which no leaf has yet. */
 static g4_status leaf_load(g4_eval *e, const g4_jsonl *test, const g4_jsonl *val, size_t first,
                            const g4_eval_source *src, g4_err *err)
 {
-    const char *category = text_of(&test->lines[first], "category"), *before;
+    const char *category = text_of(&test->lines[first], "category");
+    g4_before before = { 0 };
     char *name = g4_arena_printf(&e->arena, "mmlu_pro_%s", category);
     size_t n = 0, k = 0;
     if (!name) return g4_nomem(err, test->file);
@@ -108,11 +111,11 @@ static g4_status leaf_load(g4_eval *e, const g4_jsonl *test, const g4_jsonl *val
     *leaf = (g4_leaf){ .name = name, .alias = name + 9 };
     for (size_t i = first; i < test->count; i++)
         n += strcmp(text_of(&test->lines[i], "category"), category) == 0;
-    G4_TRY(block(&before, val, category, src->shots, &e->arena, err));
+    G4_TRY(examples(&before, val, category, src->shots, &e->arena, err));
     G4_TRY(g4_leaf_init(leaf, e, n, src, err));
     for (size_t i = first; i < test->count && k < leaf->count; i++)
         if (strcmp(text_of(&test->lines[i], "category"), category) == 0)
-            G4_TRY(doc_fill(&leaf->docs[k++], &test->lines[i], before, &e->arena, err));
+            G4_TRY(doc_fill(e, &leaf->docs[k++], &test->lines[i], &before, err));
     return G4_OK;
 }
 

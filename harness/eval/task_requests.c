@@ -110,9 +110,9 @@ g4_status g4_task_requests(g4_eval *e, const g4_eval_source *src, g4_err *err)
     g4_jsonl f = { 0 };
     const char *path = g4_arena_printf(&e->arena, "%s/requests.jsonl", src->dir);
     if (!path) return g4_nomem(err, src->dir);
-    if (src->shots)
-        return g4_fail(err, G4_EINPUT, "--shots %lld: requests are already whole",
-                       (long long)src->shots);
+    if (src->shots || e->frame.turns || e->frame.system)
+        return g4_fail(err, G4_EINPUT, "--shots, --chat-template, --system: requests are already "
+                       "whole");
     g4_status s = g4_jsonl_load(&f, path, err);
     if (s == G4_OK) s = leaves_load(e, &f, src, err);
     g4_jsonl_free(&f);

@@ -123,6 +123,7 @@ typedef struct g4_kl_run {
     g4_mask mask;
     int64_t chunk;                       /* most tokens a call; 0: default */
     g4_kl_token *tokens;                 /* [text->scored] filled */
+    int silent;                          /* nothing on stderr */
 } g4_kl_run;
 
 g4_status g4_kl_run_all(const g4_kl_run *r, g4_err *err);

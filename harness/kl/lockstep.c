@@ -185,7 +185,7 @@ static void tell(run *u)
     const g4_kl_text *t = u->r->text;
     int terminal = isatty(STDERR_FILENO), last = u->done == t->scored;
     double now = g4_seconds(), spent = now - u->start;
-    if (!u->done || (!terminal && !last && now - u->told < EVERY)) return;
+    if (u->r->silent || !u->done || (!terminal && !last && now - u->told < EVERY)) return;
     u->told = now;
     fprintf(stderr, "%s%zu/%zu windows, %lld/%lld tokens, perplexity %.4f, %.0f s, %.0f s left%s",
             terminal ? "\r" : "", u->window, t->count, (long long)u->done, (long long)t->scored,
