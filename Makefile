@@ -238,7 +238,8 @@ digests: all $(BUILD)/check   ## pins every tiny case's bits again (after a chan
 	mv $(DIGESTS).tmp $(DIGESTS)
 	git diff --stat -- $(DIGESTS)
 
-PLOTS := $(wildcard notebooks_data/plots/*.gp)
+# plots/eval_*.gp draw what an evaluation left, as their first lines say.
+PLOTS := $(filter-out notebooks_data/plots/eval_%,$(wildcard notebooks_data/plots/*.gp))
 # Each script reads the table of its name; this one is float32 against float64 of a case.
 PLOTTED := golden/tiny/small/text.h5 golden/tiny/small/text.f64.h5
 plots: all   ## every notebooks_data/plots/*.gp to build/plots/*.svg
