@@ -2,21 +2,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sensitivity study of the miniature, and what it is run on.
 
-  data   writes two files of documents for `gemma4 sensitivity`: calibrate.jsonl, by which recipes
-         are chosen, and held_out.jsonl, of other texts and questions: texts of four domains, tool
-         calls, questions about pictures, sounds and videos, multiple choice
+  data   writes three files of documents for `gemma4 sensitivity`: calibrate.jsonl, texts by which
+         recipes are chosen; held_out.jsonl, other texts; domains.jsonl, texts, tool calls,
+         questions about pictures, sounds and videos, multiple choice
   run    the study: sweeps and recipes on calibrate.jsonl; recipes, uniform formats and llama.cpp's
-         mixes on held_out.jsonl; tables and pages go to --to
+         mixes on held_out.jsonl; formats, activations and caches on domains.jsonl; tables and
+         pages go to --to
+
+  llama  the same models through llama-perplexity (--llama BIN), on the held-out texts: mean KL and
+         its standard error, as it prints them, to --to/llama.csv
 
 --budgets are sizes of mixes: a recipe is chosen for the bytes of each.  Everything is resumed
 where an earlier run stopped.  Standard library alone.
-usage: study_sensitivity.py data|run --program build/gemma4 --out DIR [--to DIR] [--each N]
+usage: study_sensitivity.py data|run|report|llama --program build/gemma4 --out DIR [--to DIR] [--each N]
        [--questions N]
 """
 import argparse
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 
@@ -62,25 +67,29 @@ def wanted(request):
     return {"target": " " + request["target"]}
 
 
+def write(a, name, rows):
+    with open(os.path.join(a.out, name + ".jsonl"), "w", encoding="utf-8") as f:
+        f.writelines(json.dumps(r) + "\n" for r in rows)
+
+
 def write_data(a):
-    """Rows 0, 2, 4, ... of each sort calibrate, the others are held out."""
+    """Texts 0, 2, 4, ... of each domain calibrate, the others are held out."""
     media = os.path.relpath(EVAL, a.out)
-    sorts = {("text", d): [{"domain": d, "text": r["text"]} for r in rows]
+    texts = {d: [{"domain": d, "text": r["text"]} for r in rows]
              for d, rows in by(lines("domains.jsonl"), "domain").items()}
+    write(a, "calibrate", (r for rows in texts.values() for r in rows[::2][:a.each]))
+    write(a, "held_out", (r for rows in texts.values() for r in rows[1::2]))
+    mixed = [r for rows in texts.values() for r in rows[::2][:a.each]]
     for kind, rows in by(lines("requests.jsonl"), "name").items():
         sort = {"i": "image", "v": "video", "a": "audio"}[kind[0]]
-        sorts["media", kind] = [{"domain": sort, "prompt": r["prompt"], **wanted(r),
-                                 "media": [[k, os.path.join(media, f)] for k, f in r["media"]]}
-                                for r in rows]
-    sorts["tools", ""] = [{"domain": "tool calls", "prompt": t["prompt"],
-                           "target": t["call"]} for t in lines("tools.jsonl")]
-    for subject, rows in by(choices(), "subject").items():
-        sorts["choice", subject] = [{k: v for k, v in r.items() if k != "subject"} for r in rows]
-    for half, name in enumerate(("calibrate", "held_out")):
-        with open(os.path.join(a.out, name + ".jsonl"), "w", encoding="utf-8") as f:
-            for (sort, _), rows in sorts.items():
-                n = a.questions if sort == "choice" else a.each
-                f.writelines(json.dumps(r) + "\n" for r in rows[half::2][:n])
+        mixed += [{"domain": sort, "prompt": r["prompt"], **wanted(r),
+                   "media": [[k, os.path.join(media, f)] for k, f in r["media"]]}
+                  for r in rows[::2]]
+    mixed += [{"domain": "tool calls", "prompt": t["prompt"], "target": t["call"]}
+              for t in lines("tools.jsonl")[::2][:a.each]]
+    for rows in by(choices(), "subject").values():
+        mixed += [{k: v for k, v in r.items() if k != "subject"} for r in rows[::2][:a.questions]]
+    write(a, "domains", mixed)
 
 
 def gemma4(a, *words):
@@ -96,48 +105,90 @@ def sizes(path):
 
 def study(a, name, *words):
     """One growing study; what it has is not measured again."""
-    out = os.path.join(a.out, name)
+    out = os.path.join(a.out, "study_" + name)
     resume = ["--resume"] if os.path.exists(os.path.join(out, "points.jsonl")) else []
-    data = os.path.join(a.out, ("held_out" if name == "held_out" else "calibrate") + ".jsonl")
-    gemma4(a, "sensitivity", "--model", a.model, "--data", data, "--out", out, *resume, *words)
+    gemma4(a, "sensitivity", "--model", a.model, "--data", os.path.join(a.out, name + ".jsonl"),
+           "--out", out, *resume, *words)
     return out
 
 
 def run(a):
-    out = study(a, "sweep", "--types", f"{UNIFORM},{MIXES}", "--by", "model")
+    out = study(a, "calibrate", "--types", MIXES)
     size = sizes(os.path.join(out, "points.csv"))
     budgets = [f"{size[m]}B" for m in a.budgets.split(",")]
-    study(a, "sweep", "--types", SINGLE, "--by", "model,kind,layer,tensor,random", "--budget",
-          ",".join(budgets))
-    study(a, "sweep", "--types", "q4_k,q2_k", "--by", "kind,layer", "--leave", "out")
-    study(a, "sweep", "--types", WIDTHS, "--by", "model")
-    study(a, "sweep", "--types", "q8_0,s6b32,s4b32", "--by", "model,kind", "--of",
-          "activations,both")
-    study(a, "sweep", "--types", "f16,q8_0,q5_0,q4_0", "--by", "model,layer", "--of", "kv")
-    study(a, "sweep", "--types", SINGLE, "--by", "model,tensor,random")   # whole, once more
+    study(a, "calibrate", "--types", SINGLE, "--by", "tensor", "--budget", ",".join(budgets))
+    study(a, "calibrate", "--types", SINGLE, "--by", "model,random")
     for budget in budgets:
-        study(a, "held_out", "--types", f"{UNIFORM},{MIXES}", "--by", "model", "--recipe",
+        study(a, "held_out", "--types", f"{UNIFORM},{MIXES}", "--recipe",
               os.path.join(out, f"recipe_{budget}.txt"))
-    if a.to:
-        for name in ("sweep", "held_out"):
-            for f in KEPT:
-                shutil.copy(os.path.join(a.out, name, f), os.path.join(a.to, f"{name}_{f}"))
+    study(a, "domains", "--types", f"{UNIFORM},{MIXES}")
+    study(a, "domains", "--types", "f16,q8_0,q5_0,q4_0", "--of", "kv")
+    study(a, "domains", "--types", "q8_0,s6b32,s4b32", "--of", "activations,both")
+    study(a, "calibrate", "--types", SINGLE, "--by", "kind,layer")
+    study(a, "calibrate", "--types", WIDTHS)
+    study(a, "calibrate", "--types", "q4_k,q2_k", "--by", "kind,layer", "--leave", "out")
+    report(a)
+
+
+def report(a):
+    """Pages and tables once more from the journals, all that each page shows together."""
+    out = study(a, "calibrate", "--types", SINGLE, "--by", "model,kind,layer,tensor,random")
+    for name in ("calibrate", "held_out", "domains"):
+        for f in KEPT:
+            shutil.copy(os.path.join(a.out, "study_" + name, f),
+                        os.path.join(a.to, f"{name}_{f}"))
+    return out
+
+
+def llama(a):
+    import check_kl
+    text, base = os.path.join(a.out, "held_out.txt"), os.path.join(a.out, "base.dat")
+    with open(os.path.join(a.out, "held_out.jsonl"), encoding="utf-8") as f:
+        texts = [r["text"].replace("\n", " ") for r in map(json.loads, f)]
+    with open(text, "w", encoding="utf-8") as f:
+        f.write(" ".join(texts) + "\n")
+
+    def perplexity(what, *words):
+        path = os.path.join(a.out, "llama.gguf")
+        gemma4(a, "quantize", "--model", a.model, "--out", path, *what)
+        out = check_kl.call(a.llama, "-m", path, "-f", text, "-c", "128", "-b", "128", "-t", "1",
+                            "-ctk", "f32", "-ctv", "f32", "-fa", "off", "--kl-divergence-base",
+                            base, *words)
+        return os.path.getsize(path), out
+    perplexity(["--type", "f32"])
+    size = sizes(os.path.join(a.out, "study_calibrate", "points.csv"))
+    models = [(t, ["--type", t]) for t in f"{a.uniform},{MIXES}".split(",")]
+    for m in a.budgets.split(","):
+        recipe = os.path.join(a.out, "study_calibrate", f"recipe_{size[m]}B.txt")
+        models.append((f"recipe of {m}'s size", ["--type", "f16", "--recipe", recipe]))
+    with open(os.path.join(a.to, "llama.csv"), "w", newline="", encoding="utf-8") as f:
+        table = csv.writer(f, lineterminator="\n")
+        table.writerow(["model", "file_bytes", "kl", "kl_se"])
+        for name, what in models:
+            size_of, out = perplexity(what, "--kl-divergence")
+            mean = re.search(r"Mean\s+KLD:\s*([\d.e+-]+)\s*±\s*([\d.e+-]+)", out)
+            row = [name, size_of, *(mean.groups() if mean else ("", ""))]
+            table.writerow(row)
+            print(*row, flush=True)
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("what", choices=("data", "run"))
+    p.add_argument("what", choices=("data", "run", "report", "llama"))
     p.add_argument("--program", default="build/gemma4")
     p.add_argument("--model", default=os.path.join(HERE, "miniature"))
     p.add_argument("--out", required=True)
-    p.add_argument("--to")
+    p.add_argument("--to", default=os.path.join(HERE, "..", "notebooks_data", "results",
+                                             "sensitivity"))
+    p.add_argument("--llama", help="llama-perplexity")
+    p.add_argument("--uniform", default="q4_0,iq4_nl,iq4_xs,q3_k,q2_k")
     p.add_argument("--each", type=int, default=4)
     p.add_argument("--questions", type=int, default=6)
     p.add_argument("--budgets", default="q4_k_m,q3_k_m")
     a = p.parse_args()
     a.out = os.path.abspath(a.out)
     os.makedirs(a.out, exist_ok=True)
-    (write_data if a.what == "data" else run)(a)
+    {"data": write_data, "run": run, "report": report, "llama": llama}[a.what](a)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ static g4_status open_study(g4_sens_study *s, g4_err *err)
     G4_TRY(g4_runtime_open(&s->rt, o, G4_DRAFT_NONE, err));
     G4_TRY(g4_tokenizer_load(&s->tokenizer, o->model, err));
     G4_TRY(open_candidate(s, err));
+    if (o->depth && o->budget)
+        return g4_fail(err, G4_EINPUT, "--depth: --budget needs KL, of all layers");
     G4_TRY(g4_sens_points_open(s, err));
     G4_TRY(g4_sens_budget_check(s, err));
     G4_TRY(g4_sens_data_open(&s->data, o, s->rt.model, s->tokenizer, err));

@@ -164,6 +164,9 @@ static const g4_option table[] = {
       "what of it (default weights); activations: what meets matrices; both: these two" },
     { "leave", LIST, 0, 0, "in,out", AT(leave),
       "in (default): that alone is rounded; out: all but that" },
+    { "depth", INT, 1, INT_MAX_31, "N", AT(depth),
+      "run N layers from the first that changes: errors of their outputs, no KL where the last "
+      "layer is not reached" },
     { "budget", PATH, 0, 0, "6.5GB|4.5bpw,...", AT(budget),
       "choose a type for each tensor, of the least KL in so many bytes, from --by tensor; "
       "written as recipe_<budget>.txt" },

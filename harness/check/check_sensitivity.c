@@ -194,6 +194,29 @@ START_TEST(prefix_is_not_computed_again)
 }
 END_TEST
 
+/* --depth 1 gives a layer's own error, the same as of a run to the end, and no KL. */
+START_TEST(depth_ends_early)
+{
+    size_t size;
+    if (!run_well(STUDY "--types q4_0 --by layer --out %d/all")) return;
+    run_well(STUDY "--types q4_0 --by layer --depth 1 --out %d/one");
+    char *all = read_file("all/depth.csv", &size), *one = read_file("one/depth.csv", &size);
+    char *line = strchr(one, '\n') + 1;
+    int n = 0;
+    for (char *end; (end = strchr(line, '\n')) != NULL; line = end + 1, n++) {
+        *end = 0;
+        ck_assert_msg(strstr(all, line) != NULL, "%s", line);
+    }
+    ck_assert_int_eq(n, 2);
+    free(all);
+    free(one);
+    all = read_file("one/points.csv", &size);
+    /* the last layer's point reaches the logits */
+    ck_assert(!strstr(all, "layer,0,") && strstr(all, "layer,1,"));
+    free(all);
+}
+END_TEST
+
 /* All but layer 0, and the rest one by one, is what is left of the model. */
 START_TEST(left_out_is_the_rest)
 {
@@ -389,6 +412,7 @@ Suite *check_sensitivity(void)
     tcase_add_test(t, symmetric_by_hand);
     tcase_add_test(t, points_are_kls);
     tcase_add_test(t, prefix_is_not_computed_again);
+    tcase_add_test(t, depth_ends_early);
     tcase_add_test(t, left_out_is_the_rest);
     tcase_add_test(t, activations_and_both);
     tcase_add_loop_test(t, refused, 0, (int)(sizeof bad / sizeof *bad));

@@ -415,9 +415,15 @@ static g4_status run(g4_sens_bench *b, g4_sens_run *r, int *media, g4_err *err)
     G4_TRY(change_inputs(b, media, err));
     memcpy(b->x, recorded(b, r->first), (size_t)(b->s->data.rows * D) * sizeof *b->x);
     memset(b->errors, 0, (size_t)L * sizeof *b->errors);
-    for (int64_t l = r->first; l < L; l++) {
+    int64_t depth = b->s->o->depth;
+    r->last = depth > 0 && depth < L - r->first ? r->first + depth : L;
+    for (int64_t l = r->first; l < r->last; l++) {
         G4_TRY(run_layer(b, l, err));
         b->errors[l] = error_at(b, l + 1, b->s->data.rows);
+    }
+    if (r->last < L) {
+        r->tokens = NULL;
+        return G4_OK;
     }
     G4_TRY(change_head(b, err));
     return run_head(b, judge, err);

@@ -38,7 +38,7 @@ static int take(void *ctx, const json_t *line)
     const char *name = json_string_value(json_object_get(line, "point"));
     size_t L = (size_t)s->candidate.config.num_hidden_layers;
     if (!name || g4_sens_result(s, name) ||
-        json_array_size(json_object_get(line, "layers")) != L ||
+        json_array_size(json_object_get(line, "layers")) > L ||
         json_array_size(json_object_get(line, "document_kl")) != s->data.count ||
         !json_is_object(json_object_get(line, "domains")))
         return 0;

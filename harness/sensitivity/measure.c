@@ -52,7 +52,7 @@ static void sum_docs(work *w)
     for (size_t i = 0; i < d->count; i++) {
         const g4_sens_doc *doc = &d->docs[i];
         sums *to = &w->docs[i];
-        for (int64_t k = 0; k < doc->scored; k++) {
+        for (int64_t k = 0; w->r->tokens && k < doc->scored; k++) {
             int64_t row = doc->score_first + k;
             const g4_kl_token *t = &w->r->tokens[row];
             to->n += 1.0;
@@ -61,11 +61,11 @@ static void sum_docs(work *w)
             to->log_ratio += t->nll - t->nll_ref;
             w->tokens[row] = (ranked){ t->kl, (int32_t)i, (int32_t)row };
         }
-        if (!doc->choices) continue;
+        if (!doc->choices || !w->r->tokens) continue;
         to->questions = 1.0;
         to->right = w->r->chosen[question++] == doc->answer;
     }
-    qsort(w->tokens, (size_t)d->scored, sizeof *w->tokens, falling);
+    if (w->r->tokens) qsort(w->tokens, (size_t)d->scored, sizeof *w->tokens, falling);
 }
 
 /* Figures of the documents as often as times says. */
@@ -146,7 +146,7 @@ static json_t *domain_json(work *w, int domain)
 static json_t *all_domains(work *w)
 {
     json_t *out = json_object();
-    for (int i = -1; i < (int)w->s->data.domains; i++) {
+    for (int i = -1; w->r->tokens && i < (int)w->s->data.domains; i++) {
         const char *name = i < 0 ? "all" : w->s->data.domain[i];
         if (i >= 0 && (w->s->data.domains == 1 || strcmp(name, "all") == 0)) continue;
         json_object_set_new(out, name, domain_json(w, i));
@@ -160,7 +160,7 @@ static void turned(const work *w, json_t *lost, json_t *won)
     const g4_sens_data *d = &w->s->data;
     size_t question = 0;
     for (size_t i = 0; i < d->count; i++) {
-        if (!d->docs[i].choices) continue;
+        if (!d->docs[i].choices || !w->r->tokens) continue;
         int before = w->s->reference_choice[question] == d->docs[i].answer;
         int after = w->r->chosen[question++] == d->docs[i].answer;
         json_t *to = before && !after ? lost : !before && after ? won : NULL;
@@ -173,7 +173,7 @@ static json_t *line_of(work *w, const g4_sens_point *p)
     const g4_sens_study *s = w->s;
     double bits = g4_sens_point_bits(s, p);
     json_t *layers = json_array(), *docs = json_array(), *lost = json_array(), *won = json_array();
-    for (int64_t l = 0; l < s->candidate.config.num_hidden_layers; l++) {
+    for (int64_t l = 0; l < w->r->last; l++) {
         const g4_sens_error *e = &w->r->layers[l];
         json_array_append_new(layers, json_pack("[f,f]", e->relative,
                                                 l < w->r->first ? 1.0 : e->cosine));

@@ -62,8 +62,10 @@ static g4_status add(g4_sens_study *s, g4_sens_point **out, g4_err *err)
 
 static g4_status finish(g4_sens_study *s, g4_sens_point *p, g4_err *err)
 {
-    p->name = g4_arena_printf(&s->arena, "%s of %s%s %s as %s", p->of,
-                              *p->leave == 'o' ? "all but " : "", p->by, p->what, p->type);
+    char within[40] = "";
+    if (s->o->depth) snprintf(within, sizeof within, " within %lld layers", (long long)s->o->depth);
+    p->name = g4_arena_printf(&s->arena, "%s of %s%s %s as %s%s", p->of,
+                              *p->leave == 'o' ? "all but " : "", p->by, p->what, p->type, within);
     return p->name ? G4_OK : g4_nomem(err, "points");
 }
 

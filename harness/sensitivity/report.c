@@ -80,6 +80,13 @@ static g4_status put_point(table *t, const json_t *r)
 
 /* ---- tables ---- */
 
+/* NAN: no layer changes, only the head. */
+static double error_of(const json_t *layers, size_t l)
+{
+    const json_t *e = json_array_get(layers, l);
+    return e ? json_number_value(json_array_get(e, 0)) : NAN;
+}
+
 static g4_status put_domain(table *t, const json_t *r, const char *domain, const json_t *d)
 {
     const json_t *layers = json_object_get(r, "layers");
@@ -95,10 +102,10 @@ static g4_status put_domain(table *t, const json_t *r, const char *domain, const
     G4_TRY(g4_out_printf(&t->out, t->err, ",%zu,%zu", json_array_size(json_object_get(r, "lost")),
                          json_array_size(json_object_get(r, "won"))));
     G4_TRY(put_number(t, g4_sens_number(r, "weight_error")));
-    for (int k = 0; k < 2; k++) {
-        const json_t *e = json_array_get(layers, k ? L - 1 : first);
-        G4_TRY(put_number(t, e ? json_number_value(json_array_get(e, 0)) : NAN));
-    }
+    G4_TRY(put_number(t, error_of(layers, first)));
+    G4_TRY(put_number(t, error_of(layers, L - 1)));
+    while (first < L && !(error_of(layers, first) > t->s->noise[first])) first++;
+    G4_TRY(put_number(t, first < L ? (double)first : NAN));
     return g4_out_printf(&t->out, t->err, "\n");
 }
 
@@ -110,7 +117,7 @@ static g4_status points(table *t)
     g4_status s = begin(t, "points.csv", "by,what,of,leave,type,layer,bits,bytes,domain,tokens,"
                         "documents,kl,kl_lo,kl_hi,kl_p99,kl_p99_lo,kl_p99_hi,flips,flips_lo,"
                         "flips_hi,ppl_ratio,ppl_ratio_lo,ppl_ratio_hi,accuracy,accuracy_lo,"
-                        "accuracy_hi,lost,won,weight_error,first_error,last_error");
+                        "accuracy_hi,lost,won,weight_error,first_error,last_error,noise_from");
     json_array_foreach(t->s->results, i, r)
         json_object_foreach(json_object_get(r, "domains"), domain, d)
             if (s == G4_OK) s = put_domain(t, r, domain, d);

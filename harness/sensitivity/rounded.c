@@ -2,6 +2,8 @@
  * Weights and inputs of matrices as a point rounds them. */
 #include "harness/sensitivity/bench.h"
 #include "harness/gguf_mix.h"
+#include "harness/room.h"
+#include "harness/text.h"
 #include "ref/dtype/dtype.h"
 
 #include <math.h>
@@ -189,6 +191,18 @@ static void max_into(int64_t *most, int64_t v)
     if (v > *most) *most = v;
 }
 
+/* Before it is taken: a layer of the 12B is 1 GB in float32. */
+static g4_status check_room(const g4_sens_bench *b, int64_t values, g4_err *err)
+{
+    char need[32], have[32];
+    const g4_room room = g4_room_now();
+    uint64_t bytes = 4 * (uint64_t)(values + b->engine->plan.rows * b->most_cols);
+    if (bytes <= room.bytes) return G4_OK;
+    return g4_fail(err, G4_ENOMEM, "sensitivity: a layer's weights in float32 take %s, there are "
+                   "%s (%s)", g4_text_bytes(need, sizeof need, bytes),
+                   g4_text_bytes(have, sizeof have, room.bytes), room.why);
+}
+
 g4_status g4_sens_rounded_open(g4_sens_bench *b, g4_err *err)
 {
     const g4_sens_slots *slots = &b->s->slots;
@@ -208,6 +222,7 @@ g4_status g4_sens_rounded_open(g4_sens_bench *b, g4_err *err)
         max_into(&values, sum);
     }
     b->slot_from[L + 1] = i;
+    G4_TRY(check_room(b, values, err));
     b->weights = g4_arena_alloc(&b->arena, (size_t)values + 1, sizeof *b->weights);
     b->sums = g4_arena_alloc(&b->arena, (size_t)most_rows, 4 * sizeof *b->sums);
     b->rounded = g4_arena_alloc(&b->arena, (size_t)b->engine->plan.rows,

@@ -124,10 +124,10 @@ typedef struct g4_sens_error {
 
 /* What a run of a point leaves; arrays are the bench's until the next one. */
 typedef struct g4_sens_run {
-    int64_t first;               /* layer that it began with; L: the head alone */
+    int64_t first, last;         /* layers [first, last) ran; first L: the head alone */
     const g4_sens_error *layers; /* [L] of outputs; before `first` zeros */
     double weight_error;         /* relative L2 of all rounded weights; 0: none */
-    const g4_kl_token *tokens;   /* [scored] */
+    const g4_kl_token *tokens;   /* [scored]; NULL: --depth ended before the logits */
     const int32_t *chosen;       /* [questions] index of the likeliest choice */
     double seconds;
 } g4_sens_run;

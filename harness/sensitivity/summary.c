@@ -67,7 +67,7 @@ static const json_t **choose(const page *p, int (*wanted)(const json_t *),
     *count = 0;
     for (size_t i = 0; list && i < n; i++) {
         const json_t *r = json_array_get(p->s->results, i);
-        if (wanted(r)) list[(*count)++] = r;
+        if (wanted(r) && isfinite(g4_sens_number(r, "kl"))) list[(*count)++] = r;
     }
     if (list) qsort(list, *count, sizeof *list, order);
     return list;
@@ -189,6 +189,59 @@ static g4_status randoms(page *p)
     return G4_OK;
 }
 
+/* KL of each kind, or layer, by type. */
+static g4_status grid(page *p, const char *by)
+{
+    const g4_sens_study *s = p->s;
+    const char *what = NULL;
+    for (size_t i = 0; i < s->points.count; i++) {
+        const g4_sens_point *q = &s->points.list[i];
+        int mine = strcmp(q->by, by) == 0 && *q->leave == 'i' && strcmp(q->of, "weights") == 0;
+        if (!mine || !isfinite(g4_sens_number(g4_sens_result(s, q->name), "kl"))) continue;
+        if (!what) {
+            PUT("\n## By %s\n\nKL of its matrices rounded, all others as they are.\n\n| |", by);
+            for (int t = 0; t < s->chosen_count; t++) PUT(" %s |", s->types[s->chosen[t]].name);
+            PUT("\n|---|");
+            for (int t = 0; t < s->chosen_count; t++) PUT("---|");
+        }
+        if (!what || strcmp(what, q->what) != 0) PUT("\n| %s |", q->what);
+        what = q->what;
+        PUT(" %.3g |", g4_sens_number(g4_sens_result(s, q->name), "kl"));
+    }
+    if (what) PUT("\n");
+    return G4_OK;
+}
+
+static int by_over(const void *a, const void *b)
+{
+    double x = (*(const g4_sens_channel *const *)a)->over;
+    double y = (*(const g4_sens_channel *const *)b)->over;
+    return (x < y) - (x > y);
+}
+
+/* Columns that stand out of what meets a matrix: blocks that hold one have a coarse scale. */
+static g4_status channels(page *p)
+{
+    const g4_sens_study *s = p->s;
+    size_t n = 0;
+    const g4_sens_channel **list = calloc(s->slots.count, sizeof *list);
+    if (!list) return g4_nomem(p->err, "summary");
+    for (size_t i = 0; i < s->slots.count; i++) {
+        const g4_sens_channel *c = &s->channels[i * G4_SENS_CHANNELS];
+        if (c->column >= 0 && isfinite(c->over)) list[n++] = c;
+    }
+    qsort(list, n, sizeof *list, by_over);
+    g4_status st = g4_out_printf(&p->out, p->err, "\n## Columns that stand out\n\nOf what meets "
+                                 "matrices, root mean square over the median column's:");
+    for (size_t i = 0; st == G4_OK && i < n && i < 5; i++) {
+        size_t slot = (size_t)(list[i] - s->channels) / G4_SENS_CHANNELS;
+        st = g4_out_printf(&p->out, p->err, "%s %s column %d: %.1f", i ? "," : "",
+                           s->slots.list[slot].name, (int)list[i]->column, list[i]->over);
+    }
+    free(list);
+    return st == G4_OK ? g4_out_printf(&p->out, p->err, ".\n") : st;
+}
+
 static int few_bits(const json_t *r)
 {
     return is_single(r) && g4_sens_number(r, "bits") < 4.0;
@@ -257,7 +310,10 @@ static g4_status write_all(page *p, const json_t **list, size_t n)
     G4_TRY(recipes(p, list, n));
     G4_TRY(additivity(p, list, n));
     G4_TRY(randoms(p));
+    G4_TRY(grid(p, "kind"));
+    G4_TRY(grid(p, "layer"));
     G4_TRY(worst(p));
+    G4_TRY(channels(p));
     return cost(p);
 }
 

@@ -2,7 +2,7 @@
 # KL of the whole model against bits a weight, with 95 % intervals: formats, and simulated widths.
 #   gnuplot -e "out='F.svg'" notebooks_data/plots/sensitivity_bits.gp
 if (!exists("out")) out = 'sensitivity_bits.svg'
-if (!exists("table")) table = 'notebooks_data/results/sensitivity/sweep_points.csv'
+if (!exists("table")) table = 'notebooks_data/results/sensitivity/calibrate_points.csv'
 set terminal svg size 900,560 font 'sans,14' background rgb 'white' noenhanced
 set output out
 set datafile separator ','

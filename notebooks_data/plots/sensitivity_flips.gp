@@ -2,7 +2,7 @@
 # Questions whose answer turns: right without rounding and wrong with it, and the reverse.
 #   gnuplot -e "out='F.svg'" notebooks_data/plots/sensitivity_flips.gp
 if (!exists("out")) out = 'sensitivity_flips.svg'
-if (!exists("table")) table = 'notebooks_data/results/sensitivity/sweep_points.csv'
+if (!exists("table")) table = 'notebooks_data/results/sensitivity/domains_points.csv'
 set terminal svg size 900,520 font 'sans,14' background rgb 'white' noenhanced
 set output out
 set datafile separator ','

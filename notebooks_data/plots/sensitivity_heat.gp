@@ -2,7 +2,7 @@
 # KL to the float32 reference of each tensor rounded by itself: layer against kind of tensor.
 #   gnuplot -e "out='F.svg'; type='q3_k'" notebooks_data/plots/sensitivity_heat.gp
 if (!exists("out")) out = 'sensitivity_heat.svg'
-if (!exists("table")) table = 'notebooks_data/results/sensitivity/sweep_points.csv'
+if (!exists("table")) table = 'notebooks_data/results/sensitivity/calibrate_points.csv'
 if (!exists("type")) type = 'q3_k'
 set terminal svg size 900,520 font 'sans,14' background rgb 'white' noenhanced
 set output out
