@@ -183,8 +183,7 @@ START_TEST(prefix_is_not_computed_again)
     static const char recipe[] = "blk\\.1\\.=q4_0\n.=f32\n";
     tempdir_write(dir, "whole.txt", recipe, strlen(recipe));
     if (!run_well(STUDY "--types q4_0 --by layer --recipe %d/whole.txt --out %d/out")) return;
-    char name[TEMPDIR_MAX + 64];
-    snprintf(name, sizeof name, "weights of recipe %s/whole.txt as mix", dir);
+    static const char name[] = "weights of recipe whole.txt as mix";
     ck_assert_double_eq(figure("out", "weights of layer 1 as q4_0", NULL, "first"), 1.0);
     ck_assert_double_eq(figure("out", name, NULL, "first"), 0.0);
     static const char *const keys[] = { "kl", "kl_p99", "flips", "ppl_ratio", "accuracy" };
@@ -224,8 +223,7 @@ START_TEST(left_out_is_the_rest)
     tempdir_write(dir, "rest.txt", recipe, strlen(recipe));
     if (!run_well(STUDY "--types q4_0 --by layer --leave out --recipe %d/rest.txt --out %d/out"))
         return;
-    char name[TEMPDIR_MAX + 64];
-    snprintf(name, sizeof name, "weights of recipe %s/rest.txt as mix", dir);
+    static const char name[] = "weights of recipe rest.txt as mix";
     ck_assert_double_eq(figure("out", "weights of all but layer 0 as q4_0", "all", "kl"),
                         figure("out", name, "all", "kl"));
 }

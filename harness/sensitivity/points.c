@@ -279,7 +279,8 @@ g4_status g4_sens_points_open(g4_sens_study *s, g4_err *err)
     G4_TRY(parse_set(&of, "of", o->of ? o->of : "weights", of_names, err));
     G4_TRY(parse_set(&leave, "leave", o->leave ? o->leave : "in", leave_names, err));
     G4_TRY(parse_types(s, err));
-    if (o->recipe) G4_TRY(g4_sens_point_recipe(s, o->recipe, o->recipe, err));
+    const char *slash = o->recipe ? strrchr(o->recipe, '/') : NULL;
+    if (o->recipe) G4_TRY(g4_sens_point_recipe(s, o->recipe, slash ? slash + 1 : o->recipe, err));
     for (unsigned b = 1; b <= BY_TENSOR; b *= 2)
         for (unsigned f = 1; f <= OF_BOTH; f *= 2)
             for (unsigned l = 1; l <= LEAVE_OUT; l *= 2)
