@@ -7,11 +7,11 @@ set terminal svg size 900,520 font 'sans,14' background rgb 'white' noenhanced
 set output out
 set datafile separator ','
 set datafile missing NaN
-w() = strcol(1) eq 'model' && strcol(3) eq 'weights' && strcol(9) eq 'all'
+w(z) = strcol(1) eq 'model' && strcol(3) eq 'weights' && strcol(9) eq 'all'
 set title 'Multiple choice, all matrices rounded (miniature)'
 set xlabel 'bits a weight, scales included'
 set ylabel 'questions'
 set grid ytics lc rgb '#dddddd'
 set key top right
-plot table using (w() ? $7 : NaN):27 with points pt 7 lc rgb '#b02a37' title 'lost', \
-     '' using (w() ? $7 : NaN):28 with points pt 6 lc rgb '#1b6ca8' title 'won'
+plot table using (w(0) ? $7 : NaN):27 with points pt 7 lc rgb '#b02a37' title 'lost', \
+     '' using (w(0) ? $7 : NaN):28 with points pt 6 lc rgb '#1b6ca8' title 'won'
