@@ -41,7 +41,7 @@ static int by_value(const void *a, const void *b)
 double g4_median(double *v, int n)
 {
     qsort(v, (size_t)n, sizeof *v, by_value);
-    return v[n / 2];
+    return 0.5 * (v[(n - 1) / 2] + v[n / 2]);
 }
 
 typedef struct peak_run {

@@ -10,7 +10,7 @@
 
 double g4_now(void);   /* seconds; a monotonic clock */
 
-double g4_median(double *v, int n);   /* sorts v, ascending; the upper one of an even n */
+double g4_median(double *v, int n);   /* sorts v, ascending */
 
 /* All take about so many seconds.  Neighbours on the same machine move these figures by half
  * within minutes: measure right beside what is compared, and not in a blink.
