@@ -49,11 +49,16 @@ static void square_piece(void *ctx, int64_t begin, int64_t end, int worker)
         }
 }
 
+void g4_squares_add(double *sum, const float *x, int64_t rows, int64_t cols, g4_par *par)
+{
+    square_job j = { sum, x, rows, cols };
+    g4_par_for(par, cols, 64, square_piece, &j);
+}
+
 static void add_squares(g4_collector *c, int64_t l, place p, const float *x, int64_t rows)
 {
     sums *s = &c->at[l * PLACES + p];
-    square_job j = { s->chunk, x, rows, s->cols };
-    g4_par_for(c->rt->par, s->cols, 256, square_piece, &j);
+    g4_squares_add(s->chunk, x, rows, s->cols, c->rt->par);
 }
 
 static void observe(void *ctx, const g4_tap_at *at, const float *data)

@@ -21,4 +21,7 @@ g4_status g4_collector_add(g4_collector *c, int32_t *ids, g4_err *err);
  * source may be set; its sums may be read into before the first chunk (resuming). */
 g4_imatrix *g4_collector_sums(g4_collector *c);
 
+/* sum [cols] += the squares of x [rows][cols], row after row: the same bits with any threads. */
+void g4_squares_add(double *sum, const float *x, int64_t rows, int64_t cols, g4_par *par);
+
 #endif

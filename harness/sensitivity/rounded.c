@@ -2,6 +2,7 @@
  * Weights and inputs of matrices as a point rounds them. */
 #include "harness/sensitivity/bench.h"
 #include "harness/gguf_mix.h"
+#include "harness/importance.h"
 #include "harness/room.h"
 #include "harness/text.h"
 #include "ref/dtype/dtype.h"
@@ -111,8 +112,7 @@ typedef struct input_job {
     const g4_sens_bench *b;
     const g4_sens_type *type;
     const float *x;
-    double *squares;
-    int64_t rows, cols;
+    int64_t cols;
 } input_job;
 
 static void round_inputs(void *ctx, int64_t begin, int64_t end, int worker)
@@ -123,27 +123,16 @@ static void round_inputs(void *ctx, int64_t begin, int64_t end, int worker)
         g4_sens_round(j->type, j->b->rounded + t * j->cols, j->x + t * j->cols, j->cols);
 }
 
-static void add_squares(void *ctx, int64_t begin, int64_t end, int worker)
-{
-    const input_job *j = ctx;
-    (void)worker;
-    for (int64_t t = 0; t < j->rows; t++)
-        for (int64_t i = begin; i < end; i++) {
-            double v = (double)j->x[t * j->cols + i];
-            j->squares[i] += v * v;
-        }
-}
-
 static const float *stand_in(void *ctx, const float *x, int64_t rows, const g4_mat *w)
 {
     g4_sens_bench *b = ctx;
     size_t i = b->slot_from[b->layer], to = b->slot_from[b->layer + 1];
     while (i < to && b->s->slots.list[i].at != w) i++;
     if (i == to) return x;
-    input_job j = { .b = b, .x = x, .rows = rows, .cols = w->cols };
+    input_job j = { .b = b, .x = x, .cols = w->cols };
     if (b->recording && b->layer < b->s->candidate.config.num_hidden_layers) {
-        j.squares = b->squares + (int64_t)(i - b->slot_from[b->layer]) * b->most_cols;
-        g4_par_for(b->s->rt.par, w->cols, 64, add_squares, &j);
+        double *sums = b->squares + (int64_t)(i - b->slot_from[b->layer]) * b->most_cols;
+        g4_squares_add(sums, x, rows, w->cols, b->s->rt.par);
     }
     if (!b->point || b->point->input[i] < 0) return x;
     j.type = &b->s->types[b->point->input[i]];
