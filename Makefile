@@ -238,16 +238,13 @@ digests: all $(BUILD)/check   ## pins every tiny case's bits again (after a chan
 	mv $(DIGESTS).tmp $(DIGESTS)
 	git diff --stat -- $(DIGESTS)
 
-# plots/eval_*.gp draw what an evaluation left, as their first lines say.
-PLOTS := $(filter-out notebooks_data/plots/eval_%,$(wildcard notebooks_data/plots/*.gp))
-# Each script reads the table of its name; this one is float32 against float64 of a case.
-PLOTTED := golden/tiny/small/text.h5 golden/tiny/small/text.f64.h5
-plots: all   ## every notebooks_data/plots/*.gp to build/plots/*.svg
-	@echo "needs gnuplot; $(words $(PLOTS)) plots"
-	@mkdir -p $(BUILD)/plots
-	@$(BUILD)/gemma4 compare $(PLOTTED) --plot $(BUILD)/plots/error_by_depth.svg >/dev/null
-	@for f in $(PLOTS); do n=$${f##*/}; n=$(BUILD)/plots/$${n%.gp}; echo "  $$n.svg"; \
-	  gnuplot -e "dat='$$n.dat'; out='$$n.svg'" "$$f" || exit 1; done
+# Each draws tables of results; but eval_* what an evaluation left, error_by_depth two files'
+# difference, as their first lines say.
+PLOTS := $(filter-out notebooks_data/plots/eval_% notebooks_data/plots/error_by_depth.gp, \
+  $(wildcard notebooks_data/plots/*.gp))
+plots:   ## draws notebooks_data/plots/*.svg again from notebooks_data/results (needs gnuplot)
+	@for f in $(PLOTS); do echo "  $${f%.gp}.svg"; \
+	  gnuplot -e "out='$${f%.gp}.svg'" "$$f" || exit 1; done
 
 release:   ## build/release/gemma4: optimised, without asserts and debug symbols
 	+@$(MAKE) --no-print-directory -j$(JOBS) all BUILD=$(BUILD)/release CFLAGS="-O3 -DNDEBUG -s"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # By weight format, engines in turns on one file, from results/speed_peers.csv: share of the
 # int8 peak in a prefill, tokens a second in decoding.
-#   gnuplot share_by_format.gp
-if (!exists("dat")) dat = '../results/speed_peers.csv'
+#   gnuplot -e "out='F.svg'" notebooks_data/plots/share_by_format.gp
+if (!exists("table")) table = 'notebooks_data/results/speed_peers.csv'
 if (!exists("out")) out = 'share_by_format.svg'
 
 set terminal svg size 1000,420 font 'sans,13' background rgb 'white' enhanced
@@ -13,8 +13,8 @@ formats = 'q4_0 q4_k q6_k q8_0'
 row(engine, test, what) = sprintf("< awk -F, -v e='%s' -v t='%s' -v w='%s' -v f='%s' 'BEGIN { n = " \
     . "split(f, name, \" \"); for (i = 1; i <= n; i++) at[\"synth-12b-12layers-\" name[i] " \
     . "\".gguf\"] = i } $4 == 2 && $8 == e && $10 == w && index($9, t) == 1 && " \
-    . "$9 !~ /@/ && at[$6] { printf \"%%d,%%s\\n\", at[$6], $11 }' %s", engine, test, what, formats, dat)
-engines = system(sprintf("awk -F, 'NR > 1 { print $8 }' %s | sort -ru | tr '\n' ' '", dat))
+    . "$9 !~ /@/ && at[$6] { printf \"%%d,%%s\\n\", at[$6], $11 }' %s", engine, test, what, formats, table)
+engines = system(sprintf("awk -F, 'NR > 1 { print $8 }' %s | sort -ru | tr '\n' ' '", table))
 shown(e) = e eq 'opt' ? 'this engine' : e
 colour(e) = e eq 'opt' ? '#0072b2' : e eq 'ik_llama.cpp' ? '#e69f00' : '#009e73'
 

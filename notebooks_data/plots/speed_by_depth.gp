@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Decoding speed against the tokens in front of it, from results/speed_peers.csv: engines in
 # turns on one file (tg32, tg24; bars: slowest and fastest round), and this engine alone (tg16).
-#   gnuplot speed_by_depth.gp
-if (!exists("dat")) dat = '../results/speed_peers.csv'
+#   gnuplot -e "out='F.svg'" notebooks_data/plots/speed_by_depth.gp
+if (!exists("table")) table = 'notebooks_data/results/speed_peers.csv'
 if (!exists("out")) out = 'speed_by_depth.svg'
 
 set terminal svg size 1000,460 font 'sans,13' background rgb 'white' enhanced
@@ -12,8 +12,8 @@ set datafile separator ','
 row(engine, model, test) = sprintf("< awk -F, -v e='%s' -v m='%s' -v t='%s' '$4 == 2 && $6 == m && $8 == e && " \
     . "index($9, t) == 1 { d = $9; if (!sub(/.*@ d/, \"\", d)) d = 0; v[d, $10] = $11; k[d] = 1 } " \
     . "END { for (d in k) printf \"%%d,%%s,%%s,%%s,%%s\\n\", d, v[d, \"rate\"], v[d, \"low\"], " \
-    . "v[d, \"high\"], v[d, \"bound\"] }' %s | sort -t, -n", engine, model, test, dat)
-engines = system(sprintf("awk -F, 'NR > 1 { print $8 }' %s | sort -ru | tr '\n' ' '", dat))
+    . "v[d, \"high\"], v[d, \"bound\"] }' %s | sort -t, -n", engine, model, test, table)
+engines = system(sprintf("awk -F, 'NR > 1 { print $8 }' %s | sort -ru | tr '\n' ' '", table))
 shown(e) = e eq 'opt' ? 'this engine' : e
 colour(e) = e eq 'opt' ? '#0072b2' : e eq 'ik_llama.cpp' ? '#e69f00' : '#009e73'
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Speed with one and two threads, engines in turns on one file, from results/speed_peers.csv;
-# bars: slowest and fastest round.  In this folder:
-#   gnuplot speed_by_threads.gp
-if (!exists("dat")) dat = '../results/speed_peers.csv'
+# bars: slowest and fastest round.
+#   gnuplot -e "out='F.svg'" notebooks_data/plots/speed_by_threads.gp
+if (!exists("table")) table = 'notebooks_data/results/speed_peers.csv'
 if (!exists("out")) out = 'speed_by_threads.svg'
 
 set terminal svg size 1000,420 font 'sans,13' background rgb 'white' enhanced
@@ -13,8 +13,8 @@ row(engine, test) = sprintf("< awk -F, -v e='%s' -v t='%s' '" \
     . "$6 == \"synth-12b-12layers-q4_0.gguf\" && $8 == e && index($9, t) == 1 && " \
     . "$9 !~ /@/ { v[$4, $10] = $11; k[$4] = 1 } END { for (n in k) " \
     . "printf \"%%d,%%s,%%s,%%s,%%s\\n\", n, v[n, \"rate\"], v[n, \"low\"], v[n, \"high\"], " \
-    . "v[n, \"bound\"] }' %s | sort -t, -n", engine, test, dat)
-engines = system(sprintf("awk -F, 'NR > 1 { print $8 }' %s | sort -ru | tr '\n' ' '", dat))
+    . "v[n, \"bound\"] }' %s | sort -t, -n", engine, test, table)
+engines = system(sprintf("awk -F, 'NR > 1 { print $8 }' %s | sort -ru | tr '\n' ' '", table))
 shown(e) = e eq 'opt' ? 'this engine' : e
 colour(e) = e eq 'opt' ? '#0072b2' : e eq 'ik_llama.cpp' ? '#e69f00' : '#009e73'
 
