@@ -83,6 +83,10 @@ static g4_status report(job *j, const json_t *header)
         return G4_OK;
     }
     json_t *all = g4_eval_results(&j->eval, &r);
+    if (j->eval.computed)   /* of this run alone, so not in files that a resumed run leaves, too */
+        json_object_set_new(all, "tokens", json_pack("{s:I, s:I}", "computed",
+                                                     (json_int_t)j->eval.computed, "alone",
+                                                     (json_int_t)j->eval.alone));
     int bad = !all || json_dumpf(all, stdout, JSON_COMPACT | JSON_REAL_PRECISION(17)) != 0;
     json_decref(all);
     if (bad || putchar('\n') == EOF)

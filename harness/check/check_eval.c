@@ -364,8 +364,9 @@ static double log_softmax(const float *row, int64_t V, int32_t id)
     return row[id] - most - log(sum);
 }
 
-/* One request: the context with its media, then more ids; logits of the last `rows`. */
-static void alone(const g4_doc *d, const int32_t *more, int64_t n, int64_t rows, float *logits,
+/* One request: the context with its media, then more ids; logits of the last `rows`.
+ * Returns how many ids it read before any that text made. */
+static int64_t alone(const g4_doc *d, const int32_t *more, int64_t n, int64_t rows, float *logits,
                   g4_greedy_run *text, int32_t *made, int64_t *made_n)
 {
     g4_arena a = { NULL };
@@ -416,9 +417,10 @@ static void alone(const g4_doc *d, const int32_t *more, int64_t n, int64_t rows,
     free(types);
     free(blocks);
     free(hidden);
+    return all;
 }
 
-static void check_choice(g4_doc one, int k)
+static int64_t check_choice(g4_doc one, int k)
 {
     const g4_doc *d = &one;
     if (one.contexts) one.context = one.contexts[k];
@@ -435,13 +437,14 @@ static void check_choice(g4_doc one, int k)
     ck_assert_int_ge(tail, 1);
     const int32_t *more = whole.ids + part.count;
     float *logits = calloc((size_t)(tail * V), sizeof *logits);
-    alone(d, more, tail - 1, tail, logits, NULL, NULL, NULL);
+    int64_t all = alone(d, more, tail - 1, tail, logits, NULL, NULL, NULL);
     double sum = 0.0;
     for (int64_t t = 0; t < tail; t++) sum += log_softmax(logits + t * V, V, more[t]);
     ck_assert_msg(sum == d->loglik[k], "%s: %.17g, alone %.17g", d->choices[k], d->loglik[k], sum);
     g4_ids_free(&part);
     g4_ids_free(&whole);
     free(logits);
+    return all;
 }
 
 static void check_text(const g4_doc *d)
@@ -479,6 +482,7 @@ static const struct { const char *task, *model; int64_t shots, chunk; } scored[]
 /* Lanes, kept prefixes and chunks change no bit. */
 START_TEST(scores_are_those_of_single_requests)
 {
+    int64_t tokens = 0;
     model_open(scored[_i].model);
     load(scored[_i].task, scored[_i].shots, 3);
     score(scored[_i].chunk);
@@ -487,12 +491,15 @@ START_TEST(scores_are_those_of_single_requests)
             const g4_doc *d = &eval.leaves[i].docs[k];
             int best = 0;
             if (!d->choice_count) check_text(d);
+            if (!d->choice_count) tokens += d->tokens - 1;   /* the last one is never read */
             for (int c = 0; c < d->choice_count; c++) {
-                check_choice(*d, c);
+                tokens += check_choice(*d, c);
                 if (d->loglik[c] > d->loglik[best]) best = c;
             }
             if (d->choice_count) ck_assert(d->score[0] == (best == d->gold));
         }
+    ck_assert_int_eq(eval.alone, tokens);
+    ck_assert_int_le(eval.computed, tokens);
     model_close();
 }
 END_TEST
@@ -637,6 +644,10 @@ START_TEST(writes_results_and_samples)
     json_t *n = json_object_get(json_object_get(r, "n-samples"), "mmlu_anatomy");
     ck_assert_int_eq(json_integer_value(json_object_get(n, "original")), 9);
     ck_assert_int_eq(json_integer_value(json_object_get(n, "effective")), 2);
+    json_t *read = json_object_get(r, "tokens");
+    json_int_t once = json_integer_value(json_object_get(read, "computed"));
+    ck_assert_int_gt(once, 0);
+    ck_assert_int_gt(json_integer_value(json_object_get(read, "alone")), 4 * once);
     json_decref(r);
     char inner[TEMPDIR_MAX];
     tempdir_path(inner, dir, "new/golden__tiny__mini__model");

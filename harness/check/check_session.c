@@ -296,6 +296,44 @@ START_TEST(rewinds_by_plan_rows)   /* _i: the cache in F32, F16 (36 values are n
 }
 END_TEST
 
+/* A copy of a session's first tokens, which the copy then forgets: both go on as the one would
+ * have, in rings that have gone round and in those that have not. */
+START_TEST(copies_go_on_alike)   /* _i: the cache in F32, F16 */
+{
+    enum { ROWS = 6, N = 110 };
+    static const int64_t cut[][2] = { { 9, 9 }, { 20, 14 }, { N - 7, N - 7 }, { N - 7, N - 13 } };
+    g4_engine *e;
+    g4_session *from, *to;
+    int64_t V = model->config.vocab_size;
+    float *a = calloc((size_t)V, sizeof *a), *b = calloc((size_t)V, sizeof *b);
+    ck_assert(a && b);
+    open_run(&e, &from, ROWS, LONGEST, (g4_dtype)_i);
+    ck_assert_int_eq(g4_session_open(&to, e, NULL), G4_OK);
+    feed(e, to, 9, 0, N, b);   /* rubbish of another length */
+    for (size_t i = 0; i < sizeof cut / sizeof cut[0]; i++) {
+        int64_t n = cut[i][1];
+        g4_session_reset(from);
+        feed(e, from, 7, 0, cut[i][0], a);
+        g4_session_copy(to, from, n);
+        ck_assert_int_eq(to->n, n);
+        ck_assert_int_eq(to->next_position, n);
+        for (int64_t k = 1; k <= n; k++)   /* rows that only the source still had */
+            ck_assert(g4_session_keeps(to, k) == g4_session_keeps(from, k));
+        feed(e, to, 7, n, N, b);
+        feed(e, from, 7, from->n, N, a);
+        ck_assert_mem_eq(a, b, (size_t)V * sizeof *a);
+        g4_session_reset(from);
+        feed(e, from, 7, 0, N, a);
+        ck_assert_mem_eq(a, b, (size_t)V * sizeof *a);
+    }
+    free(a);
+    free(b);
+    g4_session_close(to);
+    g4_session_close(from);
+    g4_engine_close(e);
+}
+END_TEST
+
 /* ---- memory ---- */
 
 /* What an arena may take beyond the bytes asked for, in `count` allocations: each is
@@ -365,6 +403,7 @@ Suite *check_session(void)
     tcase_add_test(t, no_room);
     tcase_add_test(t, allocations_fail);
     tcase_add_loop_test(t, rewinds_by_plan_rows, G4_F32, G4_F16 + 1);
+    tcase_add_loop_test(t, copies_go_on_alike, G4_F32, G4_F16 + 1);
     tcase_add_test(t, plans_are_what_is_taken);
     tcase_add_test(t, cache_slots);
     suite_add_tcase(s, t);

@@ -14,6 +14,10 @@ enum { MAX_LANES = 8, DEFAULT_CHUNK = 512 };
 /* All sessions together stay below this: what is read twice costs less than paging. */
 #define LANE_BYTES ((uint64_t)1 << 30)
 
+/* So many tokens fewer to read are worth a copy or a wait: reading all weights for a row costs
+ * about as much as 8 rows of prefill [N58]. */
+enum { WORTH = 8 };
+
 /* One session and the job it is at. */
 typedef struct lane {
     g4_session *session;
@@ -48,10 +52,17 @@ static int64_t common(const int32_t *a, int64_t na, const int32_t *b, int64_t nb
 
 /* ---- the plan ---- */
 
+/* Tokens that a and the job b have in common and b need not read for its logits. */
+static int64_t shared(const int32_t *a, int64_t n, const g4_batch_job *b)
+{
+    int64_t same = b->media ? 0 : common(a, n, b->ids, b->n);
+    return same < b->n - b->rows ? same : b->n - b->rows;
+}
+
 /* A lane goes back to what all jobs have in common, at most. */
 static void plan_sizes(const g4_batch *b, g4_engine_plan *plan, int64_t *rows)
 {
-    int64_t shared = INT64_MAX;
+    int64_t least = INT64_MAX;
     *plan = b->rt->plan;
     plan->rows = b->chunk > 0 ? b->chunk : DEFAULT_CHUNK;
     plan->mask = b->mask;
@@ -59,17 +70,17 @@ static void plan_sizes(const g4_batch *b, g4_engine_plan *plan, int64_t *rows)
     for (size_t i = 0; i < b->count; i++) {
         const g4_batch_job *j = &b->jobs[i];
         int64_t all = j->n + j->max_tokens;
-        int64_t same = common(b->jobs[0].ids, b->jobs[0].n, j->ids, j->n);
+        int64_t same = shared(b->jobs[0].ids, b->jobs[0].n, j);
         assert(j->n >= 1 && j->rows >= 1 && j->rows <= j->n);
         if (all > plan->ctx) plan->ctx = all;
         if (j->rows > *rows) *rows = j->rows;
         /* A job with media is read in one call: no chunk may split a picture. */
         if (j->media && j->n > plan->rows) plan->rows = j->n;
-        if (same < shared) shared = same;
+        if (same < least) least = same;
     }
     if (*rows > plan->rows) plan->rows = *rows;
     plan->logit_rows = *rows;
-    plan->back = plan->ctx - (shared < plan->ctx ? shared : 0);
+    plan->back = plan->ctx - least;
 }
 
 static g4_status lane_open(run *r, lane *l, int64_t rows, g4_err *err)
@@ -107,15 +118,40 @@ static g4_status open_all(run *r, g4_err *err)
 
 /* ---- a lane ---- */
 
-/* The session keeps what the job begins with; the last `rows` tokens are read again,
- * for their logits. */
+/* What l holds of a job, or (all) will hold once it has read what is before it. */
+static int64_t offer(const lane *l, const g4_batch_job *j, int all)
+{
+    int64_t n = all && l->busy ? l->n : l->session->n;
+    n = shared(l->ids, n < l->plain ? n : l->plain, j);
+    return all || g4_session_keeps(l->session, n) ? n : 0;
+}
+
+/* Whose session l begins the next job with, and how much of it; NULL: l waits for one that is
+ * on its way there. */
+static const lane *source(const run *r, const lane *l, int64_t *keep)
+{
+    const g4_batch_job *j = &r->b->jobs[r->next];
+    const lane *best = l;
+    int64_t soon = 0;
+    *keep = offer(l, j, 0);
+    for (int i = 0; i < r->count; i++) {
+        const lane *o = &r->lanes[i];
+        int64_t now = offer(o, j, 0), later = offer(o, j, 1);
+        if (now >= *keep + WORTH) *keep = now, best = o;
+        if (later > o->session->n && later > soon) soon = later;
+    }
+    return soon >= *keep + WORTH ? NULL : best;
+}
+
+/* The last `rows` tokens are read again, for their logits. */
 static g4_status take(run *r, lane *l, g4_err *err)
 {
+    int64_t keep;
+    const lane *from = source(r, l, &keep);
+    if (!from) return G4_OK;
     const g4_batch_job *j = &r->b->jobs[l->job = r->next++];
-    int64_t held = l->session->n < l->plain ? l->session->n : l->plain;
-    int64_t keep = j->media ? 0 : common(l->ids, held, j->ids, j->n);
-    if (keep > j->n - j->rows) keep = j->n - j->rows;
-    if (keep > 0 && g4_session_keeps(l->session, keep)) g4_session_rewind(l->session, keep);
+    if (from != l) g4_session_copy(l->session, from->session, keep);
+    else if (keep) g4_session_rewind(l->session, keep);
     else g4_session_reset(l->session);
     memcpy(l->ids, j->ids, (size_t)j->n * sizeof *l->ids);
     for (int64_t i = 0; i < r->engine->plan.ctx; i++) l->positions[i] = (int32_t)i;
@@ -184,10 +220,11 @@ static g4_status step(run *r, g4_err *err)
     int64_t room = r->engine->plan.rows;
     for (int i = 0; i < r->count; i++) {
         lane *l = &r->lanes[i];
-        if (!l->busy && r->next < r->b->count) G4_TRY(take(r, l, err));
+        if (!l->busy && room > 0 && r->next < r->b->count) G4_TRY(take(r, l, err));
         l->feeding = l->busy ? rows_next(r, l, room) : 0;
         if (l->feeding > 0) items[count++] = item_of(r, l);
         room -= l->feeding;
+        if (r->b->computed) *r->b->computed += l->feeding;
     }
     assert(count > 0);
     g4_forward(r->engine, items, count);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Many independent requests through one model: several sessions (lanes) share each
- * forward call, and a lane keeps what its last request and the next one have in
- * common, so a few-shot block is read once a lane.  Each row's bits depend neither
- * on the other rows of a call nor on how the tokens before it came into the cache
+ * forward call, and a request begins with what any lane has of it: its own, a copy, or
+ * what one is about to read and it waits for.  So examples are read once, and so is the
+ * question that endings of several tokens follow.  Each row's bits depend neither on the
+ * other rows of a call nor on how the tokens before it came into the cache
  * (harness/check/check_invariance.c), so results depend on none of this.
  *
  * A job reads ids [n].  Then either the logits of its last `rows` tokens are looked
@@ -31,6 +32,7 @@ typedef struct g4_batch {
     /* The next token of one with; *end nonzero: the text is done. */
     g4_status (*token)(void *ctx, size_t job, int32_t id, int *end, g4_err *err);
     void *ctx;
+    int64_t *computed;           /* tokens read are added to it; NULL: nobody counts */
 } g4_batch;
 
 /* Jobs begin in order.  Errors: the callbacks', memory, a job past the model's

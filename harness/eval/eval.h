@@ -83,6 +83,9 @@ typedef struct g4_eval {
     size_t count;
     g4_arena arena;              /* owns all texts */
     g4_eval_frame frame;
+    /* Tokens that the model read since g4_eval_open, and those that it would have read for
+     * each continuation by itself. */
+    int64_t computed, alone;
 } g4_eval;
 
 /* What a task's reader is given. */

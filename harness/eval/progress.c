@@ -97,4 +97,8 @@ void g4_eval_table(const g4_eval *e, const g4_eval_report *r)
     getrusage(RUSAGE_SELF, &use);
     printf("%zu questions, %lld tokens, %.1f s; %.2f GB of memory at most in this run\n", docs,
            (long long)tokens, r->seconds, (double)use.ru_maxrss * 1024e-9);
+    if (e->computed)
+        printf("%lld tokens computed in this run; each option by itself would take %lld, %.2f "
+               "times as many\n", (long long)e->computed, (long long)e->alone,
+               (double)e->alone / (double)e->computed);
 }

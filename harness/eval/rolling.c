@@ -65,6 +65,8 @@ g4_status g4_eval_roll(g4_eval *e, g4_leaf *leaf, const g4_eval_run *r, g4_err *
     for (size_t i = 0; s == G4_OK && i < leaf->count; i++) {
         if (leaf->docs[i].done || leaf->docs[i].other) continue;
         s = predict(&w, &leaf->docs[i], err);
+        e->computed += leaf->docs[i].tokens;
+        e->alone += leaf->docs[i].tokens;
         if (s == G4_OK) s = g4_doc_finish(e, leaf, i, r, &last, err);
     }
     g4_kl_text_free(&w.text);

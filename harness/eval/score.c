@@ -149,6 +149,7 @@ static g4_status ask(scoring *s, size_t doc, int choice, g4_ids *whole, g4_ids *
     if (whole->count < 1 || (choice >= 0 && (tail < 1 || whole->count < 2)))
         return g4_fail(err, G4_EINPUT, "%s: document %zu: nothing to predict", s->leaf->name, doc);
     G4_TRY(job_for(s, doc, context, whole->ids, (int64_t)whole->count, tail, err));
+    s->e->alone += s->jobs[a->job].n;
     if (choice < 0) return G4_OK;
     a->n = tail;
     a->ids = keep(s, whole->ids + part->count, (size_t)tail);
@@ -266,6 +267,7 @@ static g4_status token(void *ctx, size_t job, int32_t id, int *end, g4_err *err)
         if (s->thinking) think(s, doc, id);
     }
     *end |= ++s->written[doc] == d->max_tokens;
+    s->e->alone += !*end;   /* it is read, too */
     if (!*end) return G4_OK;
     G4_TRY(g4_detok_end(&s->texts[doc], &piece, &len, err));
     G4_TRY(grow(s, doc, piece, len, end, err));
@@ -309,7 +311,7 @@ static g4_status answer(g4_eval *e, g4_leaf *leaf, const g4_eval_run *r, g4_err 
 {
     scoring s = { .e = e, .leaf = leaf, .r = r };
     g4_batch b = { .rt = r->rt, .chunk = r->o->chunk, .scored = scored, .token = token,
-                   .ctx = &s };
+                   .ctx = &s, .computed = &e->computed };
     g4_status st = prepare(&s, err);
     if (st == G4_OK && r->o->mask) st = g4_mask_by_name(&b.mask, r->o->mask, err);
     if (st == G4_OK) st = ask_all(&s, err);

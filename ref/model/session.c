@@ -134,6 +134,24 @@ void g4_session_rewind(g4_session *s, int64_t n)
     s->n = n;
 }
 
+void g4_session_copy(g4_session *to, const g4_session *from, int64_t n)
+{
+    int64_t stored = rows_stored(from);
+    assert(n >= 0 && n <= from->n && g4_session_keeps(from, n) && to->ctx == from->ctx);
+    for (int64_t l = 0; l < from->model->config.num_hidden_layers; l++) {
+        const g4_kv *kv = &from->kv[l];
+        int wrapped = stored > kv->slots;
+        size_t bytes = (size_t)(wrapped ? kv->slots : n) * kv->row_bytes;
+        memcpy(to->kv[l].value, kv->value, bytes);
+        if (kv->key) memcpy(to->kv[l].key, kv->key, bytes);
+    }
+    if (from->turn)
+        memcpy(to->turn, from->turn, (size_t)(n * 2 * from->pairs) * sizeof *to->turn);
+    to->n = n;
+    to->written = n ? stored : 0;
+    to->next_position = from->next_position - (int32_t)(from->n - n);
+}
+
 /* End of the chunk that begins at `begin`: not inside an image block. */
 static int64_t chunk_end(const g4_span *blocks, int64_t n, int64_t begin, int64_t chunk)
 {

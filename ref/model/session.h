@@ -32,6 +32,10 @@ void g4_session_reset(g4_session *s);
 void g4_session_rewind(g4_session *s, int64_t n);
 int g4_session_keeps(const g4_session *s, int64_t n);
 
+/* Makes `to` the first n tokens of `from`, where g4_session_keeps(from, n); both sessions are of
+ * one engine. */
+void g4_session_copy(g4_session *to, const g4_session *from, int64_t n);
+
 /* As if n tokens had come in: random keys and values of the size that norms give them, for
  * measuring at a depth that would take hours to fill. */
 void g4_session_fill(g4_session *s, int64_t n, uint64_t seed);
