@@ -3,9 +3,8 @@
  * by the Makefile in suites.inc.  libcheck's own variables select and steer:
  *   CK_RUN_SUITE=base  CK_RUN_CASE=...  CK_INCLUDE_TAGS=unit  CK_FORK=no
  *   CK_VERBOSITY=verbose (every test by name)
- * With CHECK_JOBS=N the suites are dealt out to N processes side by side: many tests
- * wait for a program that they started.  iofault is as long as all others: each process
- * has a share of its tests.
+ * With CHECK_JOBS=N that many processes take one suite after the other: many tests wait
+ * for a program that they started.  iofault is as long as all others and goes in parts.
  * The last line sums up; the exit status is 1 if anything failed. */
 #include "harness/check/suite.h"
 
@@ -14,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,8 +22,11 @@
 #include "suites.inc"
 #undef G4_SUITE
 
-static Suite *(*const suites[])(void) = {
-#define G4_SUITE(name) check_##name,
+static const struct {
+    const char *name;
+    Suite *(*make)(void);
+} suites[] = {
+#define G4_SUITE(name) { #name, check_##name },
 #include "suites.inc"
 #undef G4_SUITE
 };
@@ -33,6 +36,7 @@ enum { SUITES = sizeof suites / sizeof *suites };
 /* Shared with the processes, and with the child process of each test for its skips. */
 typedef struct sums {
     int run, failed, skipped;
+    int next;                 /* suite, or part of iofault, that nobody has taken */
 } sums;
 
 static sums *sum;
@@ -43,30 +47,33 @@ void check_skip(const char *what, const char *why)
     if (sum) __atomic_fetch_add(&sum->skipped, 1, __ATOMIC_RELAXED);
 }
 
-static int part, parts = 1;
-
-int check_mine(int i)
+static void run_suite(Suite *suite)
 {
-    return i % parts == part;
-}
-
-static void run_part(void)
-{
-    SRunner *sr = srunner_create(NULL);
-    for (int i = 0; i < SUITES; i++)
-        if (check_mine(i) || suites[i] == check_iofault) srunner_add_suite(sr, suites[i]());
+    SRunner *sr = srunner_create(suite);
     srunner_run_all(sr, CK_ENV);
     __atomic_fetch_add(&sum->run, srunner_ntests_run(sr), __ATOMIC_RELAXED);
     __atomic_fetch_add(&sum->failed, srunner_ntests_failed(sr), __ATOMIC_RELAXED);
     srunner_free(sr);
 }
 
-/* Waits for all parts; one that did not end by itself is a failed test. */
-static void await(int started)
+static void take_suites(void)
 {
-    int status, lost = parts - started;
+    const char *only = getenv("CK_RUN_SUITE");
+    int shared = !only || strcmp(only, "iofault") == 0 ? CHECK_IOFAULT_PARTS : 0;
+    for (int i; (i = __atomic_fetch_add(&sum->next, 1, __ATOMIC_RELAXED)) < shared + SUITES;) {
+        if (i < shared) run_suite(check_iofault_part(i));
+        else if (suites[i - shared].make != check_iofault &&
+                 (!only || strcmp(only, suites[i - shared].name) == 0))
+            run_suite(suites[i - shared].make());
+    }
+}
+
+/* Waits for all processes; one that did not end by itself is a failed test. */
+static void await(int jobs, int started)
+{
+    int status, lost = jobs - started;
     while (wait(&status) > 0) lost += status != 0;
-    if (lost) fprintf(stderr, "check: %d of %d processes failed\n", lost, parts);
+    if (lost) fprintf(stderr, "check: %d of %d processes failed\n", lost, jobs);
     __atomic_fetch_add(&sum->run, lost, __ATOMIC_RELAXED);
     __atomic_fetch_add(&sum->failed, lost, __ATOMIC_RELAXED);
 }
@@ -80,18 +87,17 @@ int main(void)
         perror("check: mmap");
         return 2;
     }
-    const char *jobs = getenv("CHECK_JOBS");
-    int started = 0;
-    if (jobs && atoi(jobs) > 1) parts = atoi(jobs) < SUITES ? atoi(jobs) : SUITES;
-    if (parts == 1) run_part();
-    for (pid_t pid; parts > 1 && started < parts; started++) {
+    const char *wanted = getenv("CHECK_JOBS");
+    int jobs = wanted && atoi(wanted) > 1 ? atoi(wanted) : 1, started = 0;
+    if (jobs > SUITES) jobs = SUITES;
+    if (jobs == 1) take_suites();
+    for (pid_t pid; jobs > 1 && started < jobs; started++) {
         if ((pid = fork()) < 0) break;
         if (pid > 0) continue;
-        part = started;
-        run_part();
+        take_suites();
         return 0;
     }
-    if (parts > 1) await(started);
+    if (jobs > 1) await(jobs, started);
     /* Read by .ci/run: keep the form. */
     printf("check: %d run, %d failed, %d skipped\n", sum->run, sum->failed, sum->skipped);
     if (sum->run == 0) {

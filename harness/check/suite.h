@@ -5,11 +5,14 @@
 #ifndef G4_HARNESS_SUITE_H
 #define G4_HARNESS_SUITE_H
 
+#include <check.h>
+
 /* Prints "SKIP what: why" and counts it (across libcheck's child processes);
  * the test then returns. */
 void check_skip(const char *what, const char *why);
 
-/* With CHECK_JOBS: is test i of a suite that is shared (main.c names it) this process's? */
-int check_mine(int i);
+/* The suite iofault in parts, for processes side by side: part i < CHECK_IOFAULT_PARTS. */
+enum { CHECK_IOFAULT_PARTS = 12 };
+Suite *check_iofault_part(int part);
 
 #endif

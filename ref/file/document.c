@@ -15,7 +15,10 @@ static const char *second_of(const char *model)
 
 int g4_gguf_named(const char *model)
 {
-    return second_of(model) != NULL || g4_path_kind(model) == 1;
+    size_t len = strlen(model);
+    int kind = g4_path_kind(model);
+    int unknown = kind > 3 && len > 5 && strcmp(model + len - 5, ".gguf") == 0;
+    return second_of(model) != NULL || kind == 1 || unknown;   /* opening it says what is wrong */
 }
 
 static g4_status open_kind(g4_gguf **g, const char *path, int media, g4_err *err)
@@ -69,9 +72,10 @@ g4_status g4_document_load(g4_json *j, g4_arena *arena, const char *model, const
                            int required, size_t max_bytes, g4_err *err)
 {
     *j = (g4_json){ NULL, NULL };
-    if (g4_path_kind(model) > 3)   /* else it would pass for a folder without that document */
+    int kind = second_of(model) ? 1 : g4_path_kind(model);
+    if (kind > 3)   /* else it would pass for a folder without that document */
         return g4_fail(err, G4_EIO, "%s: cannot stat: %s", model, strerror(errno));
-    if (g4_gguf_named(model)) {
+    if (kind == 1) {
         j->file = g4_arena_strndup(arena, model, strlen(model));
         return j->file ? from_gguf(j, model, name, err) : g4_nomem(err, model);
     }
