@@ -31,6 +31,9 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -W
 # -fno-trapping-math: nobody reads exception flags; without it gcc leaves loops with a
 # comparison (exp, softmax) scalar.  It changes no value.
 BASE := -std=c11 -D_GNU_SOURCE -ffp-contract=off -fno-trapping-math -I. -I$(BUILD)/gen $(WARN)
+# Only for MPI=yes: build/mpi/gemma4, whose `eval` mpirun shares among machines.
+DEV_MPI := ompi-c:libopenmpi-dev
+MPI_PKGS := $(foreach row,$(DEV_MPI),$(firstword $(subst :, ,$(row))))
 # Asked when first used, not when this file is read: `make check` may install them.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell $(PKG_CONFIG) --cflags $(PKGS) $(PKGS_VIDEO)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $$(shell $(PKG_CONFIG) --libs $(PKGS) $(PKGS_VIDEO)))$(PKG_LIBS)
@@ -52,11 +55,23 @@ OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(LIB_SRC) $(HARNESS_SRC))
 FAULT_WRAP := malloc calloc realloc free posix_memalign aligned_alloc strdup strndup \
               open openat fopen fstat mkstemps read pread write fsync rename close mmap
 
-all: $(BUILD)/gemma4   ## the program: build/gemma4
+all: $(BUILD)/gemma4 $(if $(filter yes,$(MPI)),$(BUILD)/mpi/gemma4)   ## the program: build/gemma4; MPI=yes: build/mpi/gemma4, too
 
 $(BUILD)/gemma4: $(OBJ) $(BUILD)/obj/harness/main.o
 	@echo "  LD $@"
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LIBS)
+
+# The same objects but for the one that knows MPI.
+$(BUILD)/obj/mpi/ranks.o: harness/eval/ranks.c
+	@mkdir -p $(@D)
+	@echo "  CC $@"
+	$(Q)$(CC) $(BASE) $(CFLAGS) -DG4_WITH_MPI $(PKG_CFLAGS) \
+	  $(shell $(PKG_CONFIG) --cflags $(MPI_PKGS)) -MMD -MP -c -o $@ $<
+$(BUILD)/mpi/gemma4: $(filter-out %/eval/ranks.o,$(OBJ)) $(BUILD)/obj/harness/main.o \
+                     $(BUILD)/obj/mpi/ranks.o
+	@mkdir -p $(@D)
+	@echo "  LD $@"
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LIBS) $(shell $(PKG_CONFIG) --libs $(MPI_PKGS))
 
 # A fuzz target by itself replays files; `make fuzz` links it with libFuzzer.
 FUZZ_MAIN ?= $(BUILD)/obj/harness/fuzz/driver.o
@@ -109,7 +124,7 @@ $(BUILD)/obj/harness/check/main.o: $(BUILD)/gen/suites.inc
 # .ci/tally counts its tests; its own folder keeps it apart from the others.
 TALLY := .ci/tally
 variant = +@$(TALLY) $(1) $(MAKE) --no-print-directory -j$(JOBS) $(2) $(3)
-DEPS_RUN = @CC="$(CC)" DEPS="$(DEPS)" DEV="$(DEV)" \
+DEPS_RUN = @CC="$(CC)" DEPS="$(DEPS)" DEV="$(DEV)" DEV_MPI="$(DEV_MPI)" \
   DEV_VIDEO="$(if $(filter command,$(origin PKGS_VIDEO)),,$(DEV_VIDEO))" .ci/deps
 
 # libcheck's 4 seconds a test are too few on a machine that does other things, too.
@@ -165,13 +180,20 @@ check-fuzz:
 	$(call variant,fuzz,run-replay)
 
 check-all: check check-rest   ## check, then clang, sanitizers, x86-64 baseline, aarch64, fault loops, demo
-check-rest: check-all-deps check-demo check-slow check-clang asan tsan check-baseline check-arm64
+check-rest: check-all-deps check-demo check-slow check-mpi check-clang asan tsan check-baseline \
+  check-arm64
 check-all-deps:
-	$(DEPS_RUN) build check all arm64
+	$(DEPS_RUN) build check all arm64 mpi
 check-demo:
 	$(call variant,demo,demo)
 check-slow:
 	$(call variant,slow,run-check,$(SLOW))
+check-mpi:   ## `mpirun -n 2` and 4 of an evaluation against one process, byte for byte; killed ranks
+	$(call variant,mpi,run-mpi)
+# Skipped, which .ci/mpi says, where Open MPI is not installed (check-all installs it).
+run-mpi:
+	+@! command -v mpirun >/dev/null || $(MAKE) --no-print-directory $(BUILD)/gemma4 $(BUILD)/mpi/gemma4
+	@.ci/mpi $(BUILD)
 check-clang:
 	$(call variant,clang,run-check,$(FAST) BUILD=$(BUILD)/clang CC=clang-14)
 # Both sanitizers in one build; `make ubsan` is for reading its reports alone.
@@ -272,5 +294,5 @@ endif
 .PHONY: all demo demo-deps fuzz fuzz-deps run-fuzz bench golden digests plots release format clean \
   check-kernels check-golden check-oracle run-oracle check-peers run-peers $(SUITES:%=check-%) \
   help layers notes check check-deps check-gcc check-fuzz check-all check-rest \
-  check-all-deps check-demo check-slow check-clang check-baseline check-arm64 asan ubsan tsan \
-  run-check run-suites run-replay
+  check-all-deps check-demo check-slow check-clang check-baseline check-arm64 check-mpi asan ubsan tsan \
+  run-check run-suites run-replay run-mpi

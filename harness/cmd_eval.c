@@ -4,6 +4,7 @@
 #include "harness/eval/frame.h"
 #include "harness/eval/journal.h"
 #include "harness/eval/progress.h"
+#include "harness/eval/ranks.h"
 #include "harness/model_sum.h"
 
 #include <stdlib.h>
@@ -19,6 +20,7 @@ typedef struct job {
     g4_eval_run run;
     g4_journal journal;
     g4_eval_progress progress;
+    g4_ranks ranks;
     json_t *header;
     int64_t shard, shards;
     g4_arena arena;
@@ -71,7 +73,7 @@ static g4_status parse_shard(job *j)
 
 static g4_status report(job *j, const json_t *header)
 {
-    g4_eval_report r = { .header = header };
+    g4_eval_report r = { .header = header, .memory = j->ranks.memory };
     for (size_t i = 0; i < j->eval.count; i++) {
         g4_leaf *l = &j->eval.leaves[i];
         G4_TRY(g4_leaf_score(&j->eval, l, j->err));
@@ -137,6 +139,9 @@ static g4_status merge(job *j)
     const g4_options *o = j->o;
     char **paths;
     size_t n, open = 0, all = 0;
+    if (j->ranks.size > 1)
+        return g4_fail(j->err, G4_EINPUT, "eval --merge: takes one process, not mpirun's %d",
+                       j->ranks.size);
     if (!o->arg_count || o->model || o->task || o->resume || o->shard)
         return g4_fail(j->err, G4_EINPUT, "eval --merge: takes DIR..., --data, --out and --json");
     G4_TRY(g4_eval_journals(o->args, o->arg_count, &j->arena, &paths, &n, j->err));
@@ -199,6 +204,32 @@ static const g4_doc *first_doc(const job *j)
     return &none;
 }
 
+/* Rank 0 of several only hands out. */
+static g4_status open_model(job *j)
+{
+    const g4_options *o = j->o;
+    if (j->ranks.rank || j->ranks.size == 1) {
+        G4_TRY(g4_runtime_open(&j->rt, o, G4_DRAFT_NONE, j->err));
+        G4_TRY(g4_tokenizer_load(&j->tokenizer, o->model, j->err));
+    }
+    return g4_processor_load(&j->processor, o->model, j->err);
+}
+
+static g4_status answer(job *j)
+{
+    const g4_options *o = j->o;
+    int ranks = j->ranks.size > 1;
+    if (ranks) G4_TRY(g4_ranks_gather(&j->ranks, j->header, j->err));
+    G4_TRY(g4_make_folder(o->out, j->err));
+    G4_TRY(g4_eval_journal_open(&j->journal, &j->eval, o->out, j->header, o->resume, j->err));
+    G4_TRY(g4_eval_progress_begin(&j->progress, &j->eval, j->err));
+    if (ranks) G4_TRY(g4_ranks_lead(&j->ranks, &j->eval, &j->run, j->err));
+    for (size_t i = 0; !ranks && i < j->eval.count; i++)
+        G4_TRY(g4_eval_score(&j->eval, &j->eval.leaves[i], &j->run, j->err));
+    g4_eval_progress_end(&j->progress);
+    return G4_OK;
+}
+
 static g4_status work(job *j)
 {
     const g4_options *o = j->o;
@@ -206,6 +237,7 @@ static g4_status work(job *j)
     g4_eval_source src = { .name = o->task, .dir = o->data, .shots = o->shots, .limit = o->limit,
                            .max_tokens = o->max_tokens };
     char date[64];
+    G4_TRY(g4_ranks_begin(&j->ranks, j->err));
     if (o->merge) return merge(j);
     if (!o->model || !o->task || !o->data)
         return g4_fail(j->err, G4_EINPUT, "eval needs --model, --task and --data, or --merge");
@@ -220,20 +252,14 @@ static g4_status work(job *j)
                        "thoughts would stand before", o->task);
     if (o->ctx && !first_doc(j)->rolling)
         return g4_fail(j->err, G4_EINPUT, "--ctx: --task %s has no windows", o->task);
-    G4_TRY(g4_runtime_open(&j->rt, o, G4_DRAFT_NONE, j->err));
-    G4_TRY(g4_tokenizer_load(&j->tokenizer, o->model, j->err));
-    G4_TRY(g4_processor_load(&j->processor, o->model, j->err));
+    G4_TRY(open_model(j));
     g4_eval_shard(&j->eval, j->shard, j->shards);
     G4_TRY(make_header(j, &src, date));
-    G4_TRY(g4_make_folder(o->out, j->err));
-    G4_TRY(g4_eval_journal_open(&j->journal, &j->eval, o->out, j->header, o->resume, j->err));
     j->run = (g4_eval_run){ .rt = &j->rt, .o = o, .tokenizer = j->tokenizer,
                             .processor = &j->processor, .finished = finished, .ctx = j,
                             .clock = epoch ? fixed_clock : running_clock };
-    G4_TRY(g4_eval_progress_begin(&j->progress, &j->eval, j->err));
-    for (size_t i = 0; i < j->eval.count; i++)
-        G4_TRY(g4_eval_score(&j->eval, &j->eval.leaves[i], &j->run, j->err));
-    g4_eval_progress_end(&j->progress);
+    if (j->ranks.rank) return g4_ranks_follow(&j->ranks, &j->eval, j->header, &j->run, j->err);
+    G4_TRY(answer(j));
     if (j->shards == 1) return report(j, j->journal.header);
     printf("%s is whole; gemma4 eval --merge takes it with those of the other shards\n",
            j->journal.path);
@@ -252,6 +278,7 @@ int cmd_eval(const g4_options *o, g4_err *err)
     j->journal = (g4_journal)G4_JOURNAL_NONE;
     g4_status s = work(j);
     g4_journal_close(&j->journal);
+    g4_ranks_end(&j->ranks, s, err);
     json_decref(j->header);
     g4_eval_close(&j->eval);
     g4_tokenizer_free(j->tokenizer);

@@ -159,6 +159,7 @@ g4_pooled g4_eval_pool(const g4_eval *e, const char *group, int metric);
 typedef struct g4_eval_report {
     const json_t *header;        /* a journal's first line: how it was run */
     double seconds;
+    int64_t memory;              /* kB that other processes of this run held, at most */
 } g4_eval_report;
 json_t *g4_eval_results(const g4_eval *e, const g4_eval_report *r);   /* NULL: no memory */
 /* One document of a samples file, as the filter of metric m sees it; hashes [3]: document's,

@@ -9,7 +9,7 @@
 
 /* ---- writing ---- */
 
-g4_status g4_eval_journal_add(const g4_journal *j, const g4_leaf *leaf, size_t doc, g4_err *err)
+g4_status g4_eval_answer(json_t **answer, const g4_leaf *leaf, size_t doc, g4_err *err)
 {
     const g4_doc *d = &leaf->docs[doc];
     json_t *line = json_pack("{s:s, s:I, s:I, s:f}", "task", leaf->name, "doc", (json_int_t)doc,
@@ -32,6 +32,14 @@ g4_status g4_eval_journal_add(const g4_journal *j, const g4_leaf *leaf, size_t d
         return g4_fail(err, G4_EINPUT, "%s: document %zu: its answer is no number or text",
                        leaf->name, doc);
     }
+    *answer = line;
+    return G4_OK;
+}
+
+g4_status g4_eval_journal_add(const g4_journal *j, const g4_leaf *leaf, size_t doc, g4_err *err)
+{
+    json_t *line;
+    G4_TRY(g4_eval_answer(&line, leaf, doc, err));
     return g4_journal_add(j, line, err);
 }
 
@@ -64,9 +72,8 @@ static g4_leaf *leaf_by_name(g4_eval *e, const char *name)
 }
 
 /* 0: not an answer that this question can have, or one that it has already. */
-static int take_answer(void *ctx, const json_t *v)
+int g4_eval_answer_take(g4_eval *e, const json_t *v, g4_leaf **leaf, size_t *doc)
 {
-    g4_eval *e = ctx;
     g4_leaf *l = leaf_by_name(e, json_string_value(json_object_get(v, "task")));
     json_int_t k = json_integer_value(json_object_get(v, "doc"));
     const json_t *loglik = json_object_get(v, "loglik"), *greedy = json_object_get(v, "greedy");
@@ -87,7 +94,16 @@ static int take_answer(void *ctx, const json_t *v)
     d->thought = json_integer_value(json_object_get(v, "thought"));
     d->seconds = json_number_value(json_object_get(v, "seconds"));
     d->done = 1;
+    *leaf = l;
+    *doc = (size_t)k;
     return 1;
+}
+
+static int take_answer(void *ctx, const json_t *v)
+{
+    g4_leaf *leaf;
+    size_t doc;
+    return g4_eval_answer_take(ctx, v, &leaf, &doc);
 }
 
 /* When and where a run was made does not count, nor its shard for merging. */

@@ -25,6 +25,9 @@ g4_status g4_eval_sum(const g4_eval *e, char hex[G4_SHA256_HEX], g4_err *err);
 g4_status g4_eval_journal_open(g4_journal *j, g4_eval *e, const char *dir,
                                const json_t *header, int resume, g4_err *err);
 g4_status g4_eval_journal_add(const g4_journal *j, const g4_leaf *leaf, size_t doc, g4_err *err);
+/* Its line, to be released; taken over by the question that has none yet.  0: not such a line. */
+g4_status g4_eval_answer(json_t **line, const g4_leaf *leaf, size_t doc, g4_err *err);
+int g4_eval_answer_take(g4_eval *e, const json_t *line, g4_leaf **leaf, size_t *doc);
 
 /* For merging.  The journals of these folders, in the order of their names. */
 g4_status g4_eval_journals(const char *const *dirs, int count, g4_arena *a, char ***paths,

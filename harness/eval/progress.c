@@ -95,8 +95,9 @@ void g4_eval_table(const g4_eval *e, const g4_eval_report *r)
     for (int m = 0; e->count > 1 && m < t->metric_count; m++)
         print_row(&t->metrics[m], t->name, e->leaves[0].shots, g4_eval_pool(e, NULL, m));
     getrusage(RUSAGE_SELF, &use);
+    double held = fmax((double)use.ru_maxrss, (double)r->memory);
     printf("%zu questions, %lld tokens, %.1f s; %.2f GB of memory at most in this run\n", docs,
-           (long long)tokens, r->seconds, (double)use.ru_maxrss * 1024e-9);
+           (long long)tokens, r->seconds, held * 1024e-9);
     if (e->computed)
         printf("%lld tokens computed in this run; each option by itself would take %lld, %.2f "
                "times as many\n", (long long)e->computed, (long long)e->alone,
