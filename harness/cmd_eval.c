@@ -258,7 +258,7 @@ static g4_status work(job *j)
     j->run = (g4_eval_run){ .rt = &j->rt, .o = o, .tokenizer = j->tokenizer,
                             .processor = &j->processor, .finished = finished, .ctx = j,
                             .clock = epoch ? fixed_clock : running_clock };
-    if (j->ranks.rank) return g4_ranks_follow(&j->ranks, &j->eval, j->header, &j->run, j->err);
+    if (j->ranks.rank) return g4_ranks_follow(&j->eval, j->header, &j->run, j->err);
     G4_TRY(answer(j));
     if (j->shards == 1) return report(j, j->journal.header);
     printf("%s is whole; gemma4 eval --merge takes it with those of the other shards\n",

@@ -77,7 +77,8 @@ static g4_status same_header(const json_t *own, const message *m, g4_err *err)
     json_t *v, *other = json_loadb(m->data, (size_t)m->n, 0, NULL);
     g4_status s = G4_OK;
     json_object_foreach((json_t *)own, key, v)
-        if (s == G4_OK && strcmp(key, "started") != 0 && !json_equal(v, json_object_get(other, key)))
+        if (s == G4_OK && strcmp(key, "started") != 0 &&
+            !json_equal(v, json_object_get(other, key)))
             s = g4_fail(err, G4_EINPUT, "rank %d: has another %s than rank 0", m->from, key);
     json_decref(other);
     return s;
@@ -144,6 +145,15 @@ static g4_status take(g4_eval *e, const g4_eval_run *run, const message *m, g4_e
     return run->finished(run->ctx, leaf, doc, err);
 }
 
+static void counted(g4_ranks *r, g4_eval *e, const char *ask)
+{
+    long long held = 0, computed = 0, alone = 0;
+    sscanf(ask, "%lld %lld %lld", &held, &computed, &alone);
+    if (held > r->memory) r->memory = held;
+    e->computed += computed;
+    e->alone += alone;
+}
+
 g4_status g4_ranks_lead(g4_ranks *r, g4_eval *e, const g4_eval_run *run, g4_err *err)
 {
     hand h = { .e = e, .ranks = (size_t)r->size - 1 };
@@ -157,9 +167,8 @@ g4_status g4_ranks_lead(g4_ranks *r, g4_eval *e, const g4_eval_run *run, g4_err 
         if (m.tag == ANSWER) {
             s = take(e, run, &m, err);
         } else {
-            int64_t held = strtoll(m.data, NULL, 10);
+            counted(r, e, m.data);
             size_t n = next_block(&h), bytes = n ? (n + 1) * sizeof *h.work : 0;
-            if (held > r->memory) r->memory = held;
             MPI_Send(h.work, (int)bytes, MPI_BYTE, m.from, WORK, MPI_COMM_WORLD);
             busy -= !n;
         }
@@ -195,6 +204,18 @@ static g4_status answered(void *ctx, const g4_leaf *leaf, size_t doc, g4_err *er
     return tell_json(ANSWER, line, err);
 }
 
+/* For more; with the memory held so far and the tokens read since it asked before. */
+static void ask(g4_eval *e)
+{
+    struct rusage use;
+    char text[100];
+    getrusage(RUSAGE_SELF, &use);
+    snprintf(text, sizeof text, "%ld %lld %lld", use.ru_maxrss, (long long)e->computed,
+             (long long)e->alone);
+    tell(ASK, text);
+    e->computed = e->alone = 0;
+}
+
 /* Opens these questions alone. */
 static g4_leaf *open_block(g4_eval *e, const message *m)
 {
@@ -204,23 +225,17 @@ static g4_leaf *open_block(g4_eval *e, const message *m)
     return l;
 }
 
-g4_status g4_ranks_follow(const g4_ranks *r, g4_eval *e, const json_t *header,
-                          const g4_eval_run *run, g4_err *err)
+g4_status g4_ranks_follow(g4_eval *e, const json_t *header, const g4_eval_run *run, g4_err *err)
 {
     g4_eval_run own = *run;
     own.finished = answered;
     own.ctx = NULL;
-    (void)r;
     for (size_t i = 0; i < e->count; i++)
         for (size_t k = 0; k < e->leaves[i].count; k++) e->leaves[i].docs[k].other = 1;
     G4_TRY(tell_json(READY, json_deep_copy(header), err));
     for (;;) {
-        struct rusage use;
-        char held[32];
         message m;
-        getrusage(RUSAGE_SELF, &use);
-        snprintf(held, sizeof held, "%ld", use.ru_maxrss);
-        tell(ASK, held);
+        ask(e);
         G4_TRY(receive(&m, 0, err));
         g4_leaf *leaf = m.n ? open_block(e, &m) : NULL;
         free(m.data);
@@ -261,10 +276,9 @@ g4_status g4_ranks_lead(g4_ranks *r, g4_eval *e, const g4_eval_run *run, g4_err 
     return alone(err);
 }
 
-g4_status g4_ranks_follow(const g4_ranks *r, g4_eval *e, const json_t *header,
-                          const g4_eval_run *run, g4_err *err)
+g4_status g4_ranks_follow(g4_eval *e, const json_t *header, const g4_eval_run *run, g4_err *err)
 {
-    (void)r, (void)e, (void)header, (void)run;
+    (void)e, (void)header, (void)run;
     return alone(err);
 }
 

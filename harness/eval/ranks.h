@@ -23,7 +23,6 @@ g4_status g4_ranks_gather(const g4_ranks *r, const json_t *header, g4_err *err);
 /* Rank 0: has the open questions answered; run->finished after each. */
 g4_status g4_ranks_lead(g4_ranks *r, g4_eval *e, const g4_eval_run *run, g4_err *err);
 /* The others: answer what rank 0 hands out until nothing is left. */
-g4_status g4_ranks_follow(const g4_ranks *r, g4_eval *e, const json_t *header,
-                          const g4_eval_run *run, g4_err *err);
+g4_status g4_ranks_follow(g4_eval *e, const json_t *header, const g4_eval_run *run, g4_err *err);
 
 #endif
