@@ -721,13 +721,15 @@ START_TEST(stops)
 }
 END_TEST
 
+enum { FAST_ENGINES = 3, FAST_MESSAGES = 2 };   /* of those; the rest in check-all */
+
 Suite *check_terminal(void)
 {
     Suite *s = suite_create("terminal");
     TCase *tc = tcase_create("talk");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 120);
-    tcase_add_loop_test(tc, turns_as_one_shot, 0, sizeof engines / sizeof *engines);
+    tcase_add_loop_test(tc, turns_as_one_shot, 0, FAST_ENGINES);
     tcase_add_test(tc, system_and_thinking_change);
     tcase_add_test(tc, reset_is_a_fresh_start);
     tcase_add_test(tc, wrong_lines);
@@ -739,7 +741,14 @@ Suite *check_terminal(void)
     tcase_add_test(tc, full_context);
     tcase_add_test(tc, options);
     tcase_add_test(tc, stdin_is_a_file);
-    tcase_add_loop_test(tc, json_message, 0, 5);
+    tcase_add_loop_test(tc, json_message, 0, FAST_MESSAGES);
+    suite_add_tcase(s, tc);
+    tc = tcase_create("long talk");
+    tcase_set_tags(tc, "slow");
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_set_timeout(tc, 120);
+    tcase_add_loop_test(tc, turns_as_one_shot, FAST_ENGINES, sizeof engines / sizeof *engines);
+    tcase_add_loop_test(tc, json_message, FAST_MESSAGES, 5);
     suite_add_tcase(s, tc);
     tc = tcase_create("reply");
     tcase_add_loop_test(tc, replies, 0, sizeof shown / sizeof *shown);
