@@ -240,10 +240,11 @@ Suite *check_fault(void)
     int cases = (int)(sizeof small_cases / sizeof *small_cases);
     tcase_set_timeout(t, 120);
     tcase_add_loop_test(t, small_once, 0, 1);
-    tcase_add_loop_test(t, file_errors, 0, 4);
+    tcase_add_loop_test(t, file_errors, 0, 2);
     suite_add_tcase(s, t);
     tcase_set_timeout(slow, 900);
     tcase_set_tags(slow, "slow");
+    tcase_add_loop_test(slow, file_errors, 2, 4);
     tcase_add_loop_test(slow, small_once, 1, cases);
     tcase_add_loop_test(slow, small_from_there_on, 0, cases);
     suite_add_tcase(s, slow);
