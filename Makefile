@@ -142,13 +142,9 @@ THREAD_SUITES ?= $(filter base invariance verify,$(SUITES))
 BIT_SUITES ?= $(filter base real dtype formats kernels digest,$(SUITES))
 
 CHECKED := $(BUILD)/check $(BUILD)/gemma4 $(BUILD)/io_fault.so
+# $(ONLY): a list of suites, or all.
 run-check: $(CHECKED)
-	CHECK_JOBS=$(JOBS) $(RUN) $(BUILD)/check
-
-# The suites of $(ONLY) one by one (libcheck selects one at a time).
-run-suites: $(CHECKED)
-	@status=0; for s in $(ONLY); do CK_RUN_SUITE=$$s $(RUN) $(BUILD)/check || status=1; done; \
-	  exit $$status
+	CHECK_JOBS=$(JOBS) CHECK_SUITES="$(ONLY)" $(RUN) $(BUILD)/check
 
 run-replay: $(FUZZ:%=$(BUILD)/fuzz/%)
 	@.ci/replay $(BUILD) $(FUZZ)
@@ -157,7 +153,7 @@ check: check-deps check-gcc check-fuzz layers notes   ## everything that gcc alo
 check-deps:
 	$(DEPS_RUN) build check
 check-kernels: check-deps   ## every row of kernels.def against its definition, bit by bit
-	+@$(MAKE) --no-print-directory -j$(JOBS) run-suites ONLY=kernels
+	+@$(MAKE) --no-print-directory -j$(JOBS) run-check ONLY=kernels
 check-golden: check-deps   ## every activation of the repository's golden files (tag golden)
 	+@$(MAKE) --no-print-directory -j$(JOBS) run-check CK_INCLUDE_TAGS=golden
 check-oracle: check-deps   ## a folder of other golden files: ORACLE=DIR with DIR/<model>/{model,*.h5,tokens.json}
@@ -173,7 +169,7 @@ run-peers:
 	@PYTHON="$(PYTHON)" .ci/peers $(BUILD)
 # make check-tokenizer: one suite, any harness/check/check_<unit>.c
 $(patsubst %,check-%,$(filter-out kernels golden oracle,$(SUITES))): check-%: check-deps
-	+@$(MAKE) --no-print-directory -j$(JOBS) run-suites ONLY=$*
+	+@$(MAKE) --no-print-directory -j$(JOBS) run-check ONLY=$*
 check-gcc:
 	$(call variant,gcc,run-check,$(FAST))
 check-fuzz:
@@ -202,13 +198,13 @@ asan:   ## tests and fuzz corpus under ASan and UBSan (clang-14)
 ubsan:   ## tests under UBSan alone (clang-14)
 	$(call variant,ubsan,run-check,$(SANITIZE) BUILD=$(BUILD)/ubsan CFLAGS="$(UBSAN)")
 tsan:   ## suites with threads under TSan (clang-14)
-	$(call variant,tsan,run-suites,$(SANITIZE) BUILD=$(BUILD)/tsan CFLAGS="$(TSAN)" \
+	$(call variant,tsan,run-check,$(SANITIZE) BUILD=$(BUILD)/tsan CFLAGS="$(TSAN)" \
 	  ONLY="$(THREAD_SUITES)")
 check-baseline:   ## suites that pin bits on an emulated x86-64 without AVX and FMA
-	$(call variant,baseline,run-suites,$(FAST) $(BASELINE) ONLY="$(BIT_SUITES)")
+	$(call variant,baseline,run-check,$(FAST) $(BASELINE) ONLY="$(BIT_SUITES)")
 check-arm64:   ## the same suites built for aarch64, under qemu-user
 	@.ci/sysroot $(ARM64) check $(sort $(foreach row,$(DEV),$(lastword $(subst :, ,$(row)))))
-	$(call variant,arm64,run-suites,$(FAST) BUILD=$(ARM64)/build $(ARM64_BUILD) \
+	$(call variant,arm64,run-check,$(FAST) BUILD=$(ARM64)/build $(ARM64_BUILD) \
 	  ONLY="$(BIT_SUITES)")
 
 ASAN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -255,7 +251,7 @@ golden:   ## makes golden/tiny's and the miniature's golden files again (needs t
 
 DIGESTS := harness/check/data/digests.txt
 digests: all $(BUILD)/check   ## pins every tiny case's bits again (after a change that is meant to change them)
-	CK_FORK=no CK_RUN_SUITE=digest G4_PRINT_DIGESTS=1 $(BUILD)/check | \
+	CK_FORK=no CHECK_SUITES=digest G4_PRINT_DIGESTS=1 $(BUILD)/check | \
 	  grep -E '^[0-9a-f]{64}  ' > $(DIGESTS).tmp
 	mv $(DIGESTS).tmp $(DIGESTS)
 	git diff --stat -- $(DIGESTS)
@@ -295,4 +291,4 @@ endif
   check-kernels check-golden check-oracle run-oracle check-peers run-peers $(SUITES:%=check-%) \
   help layers notes check check-deps check-gcc check-fuzz check-all check-rest \
   check-all-deps check-demo check-slow check-clang check-baseline check-arm64 check-mpi asan ubsan tsan \
-  run-check run-suites run-replay run-mpi
+  run-check run-replay run-mpi

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The test program: every harness/check/check_<unit>.c gives one suite, listed
  * by the Makefile in suites.inc.  libcheck's own variables select and steer:
- *   CK_RUN_SUITE=base  CK_RUN_CASE=...  CK_INCLUDE_TAGS=unit  CK_FORK=no
+ *   CK_RUN_CASE=...  CK_INCLUDE_TAGS=unit  CK_FORK=no
  *   CK_VERBOSITY=verbose (every test by name)
- * With CHECK_JOBS=N that many processes take one suite after the other: many tests wait
- * for a program that they started.  iofault is as long as all others and goes in parts.
- * The last line sums up; the exit status is 1 if anything failed. */
+ * CHECK_SUITES="base kernels" selects suites.  With CHECK_JOBS=N that many processes take
+ * one suite after the other: many tests wait for a program that they started.  iofault is
+ * as long as all others and goes in parts.
+ * A suite of two seconds or more says its time.  The last line sums up; the exit status is 1
+ * if anything failed. */
 #include "harness/check/suite.h"
 
 #include <check.h>
@@ -16,6 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define G4_SUITE(name) Suite *check_##name(void);
@@ -47,24 +50,38 @@ void check_skip(const char *what, const char *why)
     if (sum) __atomic_fetch_add(&sum->skipped, 1, __ATOMIC_RELAXED);
 }
 
-static void run_suite(Suite *suite)
+static void run_suite(const char *name, Suite *suite)
 {
+    struct timespec start, end;
+    clock_gettime(CLOCK_MONOTONIC, &start);
     SRunner *sr = srunner_create(suite);
     srunner_run_all(sr, CK_ENV);
     __atomic_fetch_add(&sum->run, srunner_ntests_run(sr), __ATOMIC_RELAXED);
     __atomic_fetch_add(&sum->failed, srunner_ntests_failed(sr), __ATOMIC_RELAXED);
     srunner_free(sr);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    if (end.tv_sec > start.tv_sec + 1) printf("   %s: %ld s\n", name, (long)(end.tv_sec - start.tv_sec));
+    fflush(stdout);
+}
+
+/* Is the name among the words of the list?  No list means all. */
+static int selected(const char *list, const char *name)
+{
+    size_t n = strlen(name);
+    if (!list || !*list) return 1;
+    for (const char *at = list; (at = strstr(at, name)); at += n)
+        if ((at == list || at[-1] == ' ') && (at[n] == ' ' || at[n] == '\0')) return 1;
+    return 0;
 }
 
 static void take_suites(void)
 {
-    const char *only = getenv("CK_RUN_SUITE");
-    int shared = !only || strcmp(only, "iofault") == 0 ? CHECK_IOFAULT_PARTS : 0;
+    const char *only = getenv("CHECK_SUITES");
+    int shared = selected(only, "iofault") ? CHECK_IOFAULT_PARTS : 0;
     for (int i; (i = __atomic_fetch_add(&sum->next, 1, __ATOMIC_RELAXED)) < shared + SUITES;) {
-        if (i < shared) run_suite(check_iofault_part(i));
-        else if (suites[i - shared].make != check_iofault &&
-                 (!only || strcmp(only, suites[i - shared].name) == 0))
-            run_suite(suites[i - shared].make());
+        if (i < shared) run_suite("iofault", check_iofault_part(i));
+        else if (suites[i - shared].make != check_iofault && selected(only, suites[i - shared].name))
+            run_suite(suites[i - shared].name, suites[i - shared].make());
     }
 }
 
@@ -101,7 +118,7 @@ int main(void)
     /* Read by .ci/run: keep the form. */
     printf("check: %d run, %d failed, %d skipped\n", sum->run, sum->failed, sum->skipped);
     if (sum->run == 0) {
-        fprintf(stderr, "check: no test matches CK_RUN_SUITE, CK_RUN_CASE or the tags\n");
+        fprintf(stderr, "check: no test matches CHECK_SUITES, CK_RUN_CASE or the tags\n");
         return 1;
     }
     return sum->failed ? 1 : 0;
