@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Cases of linear_panel and round_x: every number of tokens of a tile, odd blocks, rows
- * that do not fill a panel; weights are random bytes, so scales of any kind occur, too. */
+ * that do not fill a panel; last one that is large enough for a kernel to cut its columns
+ * and tokens.  Weights are random bytes, so scales of any kind occur, too. */
 #include "harness/check/kernel_cases.h"
 
 #include "kernels_opt/panel.h"
@@ -20,11 +21,13 @@ enum {
     BLOCKS = sizeof all_blocks / sizeof *all_blocks,
     TOKENS = sizeof all_tokens / sizeof *all_tokens,
     ROWS = sizeof all_rows / sizeof *all_rows,
+    LARGE = BLOCKS * TOKENS,   /* index of the large case */
+    LARGE_COLS = 1024, LARGE_TOKENS = 529, LARGE_ROWS = 19,
 };
 
 int kernel_panel_count(void)
 {
-    return BLOCKS * TOKENS;
+    return LARGE + 1;
 }
 
 /* Two cases of three have scales as a model has them: f16 of exponent -8 to -7. */
@@ -59,7 +62,13 @@ static unsigned char *round_x(kernel_run *run, const float *x, int64_t ldx, int6
 
 static int64_t cols_of(const kernel_run *run, int index)
 {
-    return all_blocks[index / TOKENS] * g4_dtype_get(run->dtype)->block;
+    return index == LARGE ? LARGE_COLS
+                          : all_blocks[index / TOKENS] * g4_dtype_get(run->dtype)->block;
+}
+
+static int64_t tokens_of(int index)
+{
+    return index == LARGE ? LARGE_TOKENS : all_tokens[index % TOKENS];
 }
 
 void kernel_round_run(kernel_run *run, int index)
@@ -67,7 +76,7 @@ void kernel_round_run(kernel_run *run, int index)
     static const g4_dtype kinds[] = { G4_Q4_0, G4_Q8_0, G4_Q4_K, G4_Q6_K };
     run->dtype = kinds[index % 4];
     run->fill = (kernel_fill)(index % FILL_KINDS);
-    int64_t cols = cols_of(run, index), tokens = all_tokens[index % TOKENS], ldx = cols + index % 5;
+    int64_t cols = cols_of(run, index), tokens = tokens_of(index), ldx = cols + index % 5;
     snprintf(run->what, sizeof run->what, "round_x for %s, cols %lld tokens %lld fill %d",
              g4_dtype_get(run->dtype)->name, (long long)cols, (long long)tokens, (int)run->fill);
     float *x = kernel_floats(run, ldx * (tokens - 1) + cols);
@@ -81,9 +90,10 @@ void kernel_round_run(kernel_run *run, int index)
 void kernel_panel_run(kernel_run *run, int index)
 {
     const g4_dtype_info *info = g4_dtype_get(run->dtype);
-    int64_t cols = cols_of(run, index), tokens = all_tokens[index % TOKENS];
-    int64_t rows = all_rows[(index + index / TOKENS) % ROWS];
+    int64_t cols = cols_of(run, index), tokens = tokens_of(index);
+    int64_t rows = index == LARGE ? LARGE_ROWS : all_rows[(index + index / TOKENS) % ROWS];
     int64_t ldx = cols + index % 5, ldy = rows + index % 3;
+    int64_t step = index % 2 ? G4_PANEL_ROWS : rows;   /* a call's rows */
     run->fill = (kernel_fill)(index % FILL_KINDS);
     snprintf(run->what, sizeof run->what, "linear_panel %s rows %lld cols %lld tokens %lld fill %d",
              info->name, (long long)rows, (long long)cols, (long long)tokens, (int)run->fill);
@@ -101,7 +111,7 @@ void kernel_panel_run(kernel_run *run, int index)
     run->ops->panel_pack(panels, &w, 0, rows);
     w.panels = panels;
     g4_linear_args a = { y, ldy, x, ldx, tokens, &w, xq };
-    for (int64_t r = 0; r < rows; r += G4_PANEL_ROWS)
-        run->ops->linear_panel[run->dtype](&a, r, g4_min(r + G4_PANEL_ROWS, rows));
+    for (int64_t r = 0; r < rows; r += step)
+        run->ops->linear_panel[run->dtype](&a, r, g4_min(r + step, rows));
     kernel_take(run, y, (size_t)(ldy * tokens));
 }

@@ -60,7 +60,8 @@ static void run_suite(const char *name, Suite *suite)
     __atomic_fetch_add(&sum->failed, srunner_ntests_failed(sr), __ATOMIC_RELAXED);
     srunner_free(sr);
     clock_gettime(CLOCK_MONOTONIC, &end);
-    if (end.tv_sec > start.tv_sec + 1) printf("   %s: %ld s\n", name, (long)(end.tv_sec - start.tv_sec));
+    long seconds = (long)(end.tv_sec - start.tv_sec);
+    if (seconds > 1) printf("   %s: %ld s\n", name, seconds);
     fflush(stdout);
 }
 
@@ -80,7 +81,8 @@ static void take_suites(void)
     int shared = selected(only, "iofault") ? CHECK_IOFAULT_PARTS : 0;
     for (int i; (i = __atomic_fetch_add(&sum->next, 1, __ATOMIC_RELAXED)) < shared + SUITES;) {
         if (i < shared) run_suite("iofault", check_iofault_part(i));
-        else if (suites[i - shared].make != check_iofault && selected(only, suites[i - shared].name))
+        else if (suites[i - shared].make != check_iofault &&
+                 selected(only, suites[i - shared].name))
             run_suite(suites[i - shared].name, suites[i - shared].make());
     }
 }

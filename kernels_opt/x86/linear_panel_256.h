@@ -281,4 +281,9 @@ G4_INLINE void tile_run(const panel_tile *a, int64_t T, g4_dtype type)
     else tile_of(a, T, type);
 }
 
+G4_INLINE void linear(const g4_linear_args *a, int64_t r0, int64_t r1, g4_dtype type)
+{
+    tiles_from(a, 0, r0, r1, type);
+}
+
 #endif
