@@ -36,7 +36,7 @@ DEV_MPI := ompi-c:libopenmpi-dev
 MPI_PKGS := $(foreach row,$(DEV_MPI),$(firstword $(subst :, ,$(row))))
 # Asked when first used, not when this file is read: `make check` may install them.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell $(PKG_CONFIG) --cflags $(PKGS) $(PKGS_VIDEO)))$(PKG_CFLAGS)
-PKG_LIBS = $(eval PKG_LIBS := $$(shell $(PKG_CONFIG) --libs $(PKGS) $(PKGS_VIDEO)))$(PKG_LIBS)
+PKG_LIBS = $(eval PKG_LIBS := $$(shell $(PKG_CONFIG) --libs $(PKGS)))$(PKG_LIBS)
 CHECK_LIBS = $(shell $(PKG_CONFIG) --libs check)
 ALL_LIBS = $(PKG_LIBS) -lm -lpthread $(LDLIBS)
 
@@ -104,7 +104,8 @@ AMX_ISA := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mamx-
 $(BUILD)/obj/%_amx.o: ISA := $(AMX_ISA)
 $(BUILD)/obj/harness/check/amx_emulated.o: ISA := $(if $(filter x86_64%,$(MACHINE)),$(AMX_ISA))
 $(BUILD)/obj/%_dotprod.o: ISA := -march=armv8.2-a+dotprod
-$(BUILD)/obj/ref/input/video_libav.o: ISA = $(if $(PKGS_VIDEO),-DG4_WITH_LIBAV)
+$(BUILD)/obj/ref/input/libav.o $(BUILD)/obj/ref/input/video_libav.o: \
+  ISA = $(if $(PKGS_VIDEO),-DG4_WITH_LIBAV)
 # Tests gain nothing from -O3 but minutes of building.
 $(BUILD)/obj/harness/check/%.o: CFLAGS += -O1
 $(BUILD)/obj/%.o: %.c

@@ -35,13 +35,14 @@ static g4_status take(void *ctx, const g4_image *im, double seconds, g4_err *err
 
 static const g4_video_sampling every = { 0, 0 }, some = { 0, FRAMES };
 
-static void decode(const uint8_t *data, size_t size, const g4_video_sampling *how)
+static void decode(const g4_libav *av, const uint8_t *data, size_t size,
+                   const g4_video_sampling *how)
 {
     int64_t most = how->frames ? how->frames : G4_VIDEO_MAX_FRAMES;
     g4_libav_summary sum;
     g4_err err = { G4_OK, "" };
     int64_t taken = 0;
-    if (g4_libav_decode("fuzz", data, size, how, take, &taken, &sum, &err) == G4_OK) {
+    if (g4_libav_decode(av, "fuzz", data, size, how, take, &taken, &sum, &err) == G4_OK) {
         require(taken >= 1 && taken <= most && sum.frames == taken);
         require(memchr(sum.note, 0, sizeof sum.note) && sum.damaged >= 0);
         require(isfinite(sum.end) && isfinite(sum.announced));
@@ -72,8 +73,11 @@ static void times(const uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    decode(data, size, &every);
-    decode(data, size, &some);
+    static g4_libav *av;
+    if (av || g4_libav_open(&av, "fuzz", NULL) == G4_OK) {   /* loaded once */
+        decode(av, data, size, &every);
+        decode(av, data, size, &some);
+    }
     times(data, size);
     return 0;
 }

@@ -218,6 +218,7 @@ typedef struct head {
 } head;
 
 typedef struct job {
+    const g4_libav *av;
     const char *path;
     const g4_video_sampling *how;
     const g4_map *map;
@@ -242,8 +243,8 @@ static void child_body(int fd, void *ctx)
     head end = { 0, 0, 0 };
     j->fd = fd;
     g4_child_seal();
-    if (g4_libav_decode(j->path, j->map->data, j->map->size, j->how, send_picture, j, &sum,
-                        &err) != G4_OK) {
+    if (g4_libav_decode(j->av, j->path, j->map->data, j->map->size, j->how, send_picture, j,
+                        &sum, &err) != G4_OK) {
         g4_child_send_error(fd, &err);
         return;
     }
@@ -314,21 +315,24 @@ static g4_status take_all(g4_child *c, frames *f, g4_video_info *info, g4_err *e
 
 static g4_status read_file(frames *f, g4_video_info *info, g4_err *err)
 {
-    g4_libav_summary none;
-    char version[120];
+    g4_libav *av;
     g4_map map;
     g4_child child;
-    if (!g4_libav_version(version, sizeof version))   /* the message that says so */
-        return g4_libav_decode(f->path, NULL, 0, f->how, NULL, NULL, &none, err);
-    G4_TRY(g4_map_open(&map, f->path, err));
-    job j = { f->path, f->how, &map, -1 };
-    g4_status s = map.size > 0 ? g4_child_fork(&child, f->path, "libav", child_body, &j, err)
+    G4_TRY(g4_libav_open(&av, f->path, err));   /* here: the child may open nothing */
+    g4_status s = g4_map_open(&map, f->path, err);
+    if (s != G4_OK) {
+        g4_libav_close(av);
+        return s;
+    }
+    job j = { av, f->path, f->how, &map, -1 };
+    s = map.size > 0 ? g4_child_fork(&child, f->path, "libav", child_body, &j, err)
                                : g4_fail(err, G4_EINPUT, "%s: empty file", f->path);
     if (s == G4_OK) {
         s = take_all(&child, f, info, err);
         g4_child_stop(&child);
     }
     g4_map_close(&map);
+    g4_libav_close(av);
     return s;
 }
 

@@ -12,13 +12,8 @@
 
 #ifdef G4_WITH_LIBAV
 
-#include <libavcodec/avcodec.h>
-#include <libavformat/avformat.h>
-#include <libavutil/avutil.h>
-#include <libavutil/display.h>
-#include <libavutil/imgutils.h>
-#include <libavutil/pixdesc.h>
-#include <libswscale/swscale.h>
+#include "ref/input/libav.h"
+
 #include <stdlib.h>
 
 /* Containers that hold their own data; no playlists, no text, no devices. */
@@ -34,6 +29,7 @@ typedef struct memory {
 } memory;
 
 typedef struct decoder {
+    const g4_libav *av;
     const char *name;
     memory mem;
     AVFormatContext *format;
@@ -94,7 +90,7 @@ static g4_status failed(const decoder *d, const char *what, int code, g4_err *er
     else if (code == AVERROR(EINVAL))   /* a format outside the list */
         snprintf(why, sizeof why, "not a container it is asked for");
     else
-        av_strerror(code, why, sizeof why);
+        d->av->av_strerror(code, why, sizeof why);
     return g4_fail(err, G4_EINPUT, "%s: %s: %s", d->name, what, why);
 }
 
@@ -102,34 +98,34 @@ static g4_status failed(const decoder *d, const char *what, int code, g4_err *er
 
 static g4_status open_format(decoder *d, g4_err *err)
 {
-    uint8_t *buffer = av_malloc(IO_BUFFER);
-    AVIOContext *io = buffer ? avio_alloc_context(buffer, IO_BUFFER, 0, &d->mem, on_read, NULL,
-                                                  on_seek) : NULL;
-    d->format = avformat_alloc_context();
+    uint8_t *buffer = d->av->av_malloc(IO_BUFFER);
+    AVIOContext *io = buffer ? d->av->avio_alloc_context(buffer, IO_BUFFER, 0, &d->mem, on_read,
+                                                         NULL, on_seek) : NULL;
+    d->format = d->av->avformat_alloc_context();
     if (!io || !d->format) {
-        av_free(buffer);
-        if (io) avio_context_free(&io);
+        d->av->av_free(buffer);
+        if (io) d->av->avio_context_free(&io);
         return g4_nomem(err, d->name);
     }
     d->format->pb = io;   /* freed in close_all, also when opening fails */
     d->format->flags |= AVFMT_FLAG_CUSTOM_IO;
     d->format->io_open = on_open;
-    d->format->format_whitelist = av_strdup(formats);
-    d->format->protocol_whitelist = av_strdup("");
-    int code = avformat_open_input(&d->format, "", NULL, NULL);
+    d->format->format_whitelist = d->av->av_strdup(formats);
+    d->format->protocol_whitelist = d->av->av_strdup("");
+    int code = d->av->avformat_open_input(&d->format, "", NULL, NULL);
     if (code < 0) {
-        av_free(io->buffer);
-        avio_context_free(&io);
+        d->av->av_free(io->buffer);
+        d->av->avio_context_free(&io);
         return failed(d, "not a video that libav can read here", code, err);
     }
-    code = avformat_find_stream_info(d->format, NULL);
+    code = d->av->avformat_find_stream_info(d->format, NULL);
     return code < 0 ? failed(d, "damaged video", code, err) : G4_OK;
 }
 
 static g4_status choose_stream(decoder *d, const AVCodec **codec, g4_err *err)
 {
     AVFormatContext *f = d->format;
-    int sound = 0, best = av_find_best_stream(f, AVMEDIA_TYPE_VIDEO, -1, -1, codec, 0);
+    int sound = 0, best = d->av->av_find_best_stream(f, AVMEDIA_TYPE_VIDEO, -1, -1, codec, 0);
     for (unsigned i = 0; i < f->nb_streams; i++) {
         sound |= f->streams[i]->codecpar->codec_type == AVMEDIA_TYPE_AUDIO;
         if ((int)i != best) f->streams[i]->discard = AVDISCARD_ALL;
@@ -146,18 +142,18 @@ static g4_status choose_stream(decoder *d, const AVCodec **codec, g4_err *err)
 
 static g4_status open_codec(decoder *d, const AVCodec *codec, g4_err *err)
 {
-    d->codec = avcodec_alloc_context3(codec);
-    d->packet = av_packet_alloc();
-    d->next = av_frame_alloc();
-    d->held = av_frame_alloc();
+    d->codec = d->av->avcodec_alloc_context3(codec);
+    d->packet = d->av->av_packet_alloc();
+    d->next = d->av->av_frame_alloc();
+    d->held = d->av->av_frame_alloc();
     if (!d->codec || !d->packet || !d->next || !d->held) return g4_nomem(err, d->name);
-    int code = avcodec_parameters_to_context(d->codec, d->stream->codecpar);
+    int code = d->av->avcodec_parameters_to_context(d->codec, d->stream->codecpar);
     if (code < 0) return failed(d, "damaged video", code, err);
     d->codec->pkt_timebase = d->stream->time_base;
     d->codec->thread_count = 1;   /* the child may start none */
     d->codec->max_pixels = G4_VIDEO_MAX_PIXELS;
     d->codec->flags |= AV_CODEC_FLAG_BITEXACT;
-    code = avcodec_open2(d->codec, codec, NULL);
+    code = d->av->avcodec_open2(d->codec, codec, NULL);
     return code < 0 ? failed(d, "cannot decode the video", code, err) : G4_OK;
 }
 
@@ -167,16 +163,17 @@ static g4_status open_codec(decoder *d, const AVCodec *codec, g4_err *err)
  * (a x + c y, b x + d y) with a, b, c, d at 0, 1, 3, 4. */
 static const int32_t *display_matrix(const decoder *d)
 {
-    const AVFrameSideData *own = av_frame_get_side_data(d->held, AV_FRAME_DATA_DISPLAYMATRIX);
+    const AVFrameSideData *own =
+        d->av->av_frame_get_side_data(d->held, AV_FRAME_DATA_DISPLAYMATRIX);
     if (own && own->size >= 9 * sizeof(int32_t)) return (const int32_t *)(const void *)own->data;
 #if LIBAVFORMAT_VERSION_MAJOR >= 61
     const AVCodecParameters *p = d->stream->codecpar;
-    const AVPacketSideData *s = av_packet_side_data_get(
+    const AVPacketSideData *s = d->av->av_packet_side_data_get(
         p->coded_side_data, p->nb_coded_side_data, AV_PKT_DATA_DISPLAYMATRIX);
     if (s && s->size >= 9 * sizeof(int32_t)) return (const int32_t *)(const void *)s->data;
 #else
     size_t size = 0;
-    const uint8_t *s = av_stream_get_side_data(d->stream, AV_PKT_DATA_DISPLAYMATRIX, &size);
+    const uint8_t *s = d->av->av_stream_get_side_data(d->stream, AV_PKT_DATA_DISPLAYMATRIX, &size);
     if (s && size >= 9 * sizeof(int32_t)) return (const int32_t *)(const void *)s;
 #endif
     return NULL;
@@ -206,21 +203,22 @@ static g4_status convert(decoder *d, g4_image *im, uint8_t **rows, g4_err *err)
         (int64_t)w * h > G4_VIDEO_MAX_PIXELS)
         return g4_fail(err, G4_EINPUT, "%s: frames of %d x %d pixels, at most %d in all", d->name,
                        w, h, (int)G4_VIDEO_MAX_PIXELS);
-    d->sws = sws_getCachedContext(d->sws, w, h, f->format, w, h, AV_PIX_FMT_RGB24, FLAGS, NULL,
-                                  NULL, NULL);
-    *rows = av_malloc((size_t)stride * (size_t)h + 64);
+    d->sws = d->av->sws_getCachedContext(d->sws, w, h, f->format, w, h, AV_PIX_FMT_RGB24, FLAGS,
+                                         NULL, NULL, NULL);
+    *rows = d->av->av_malloc((size_t)stride * (size_t)h + 64);
     im->rgb = malloc((size_t)w * (size_t)h * 3);
     if (!*rows || !im->rgb) return g4_nomem(err, d->name);
     if (!d->sws)
         return g4_fail(err, G4_EINPUT, "%s: libswscale cannot convert its frames to RGB", d->name);
-    const int *matrix = sws_getCoefficients(f->colorspace == AVCOL_SPC_UNSPECIFIED
-                                                ? SWS_CS_DEFAULT : (int)f->colorspace);
+    const int *matrix = d->av->sws_getCoefficients(f->colorspace == AVCOL_SPC_UNSPECIFIED
+                                                       ? SWS_CS_DEFAULT : (int)f->colorspace);
+    const int *usual = d->av->sws_getCoefficients(SWS_CS_DEFAULT);
     int full = f->color_range == AVCOL_RANGE_JPEG;
-    sws_setColorspaceDetails(d->sws, matrix, full, sws_getCoefficients(SWS_CS_DEFAULT), 1, 0,
-                             1 << 16, 1 << 16);
+    d->av->sws_setColorspaceDetails(d->sws, matrix, full, usual, 1, 0, 1 << 16, 1 << 16);
     uint8_t *to[4] = { *rows };
     int strides[4] = { stride };
-    if (sws_scale(d->sws, (const uint8_t *const *)f->data, f->linesize, 0, h, to, strides) != h)
+    if (d->av->sws_scale(d->sws, (const uint8_t *const *)f->data, f->linesize, 0, h, to,
+                         strides) != h)
         return g4_fail(err, G4_EINPUT, "%s: libswscale cannot convert its frames to RGB", d->name);
     turn(im, *rows, stride, w, h, display_matrix(d));
     return G4_OK;
@@ -239,7 +237,7 @@ static g4_status give(decoder *d, g4_err *err)
     double at = d->total ? (double)d->shown * av_q2d(d->stream->time_base)
                          : (double)d->sample * av_q2d(d->period);
     if (s == G4_OK) s = d->sink(d->ctx, &im, at, err);
-    av_free(rows);
+    d->av->av_free(rows);
     free(im.rgb);
     d->sample++;
     d->sum->frames = d->sample;
@@ -256,16 +254,16 @@ static int64_t frame_length(const decoder *d, AVFrame *f)
 #else
     int64_t ticks = f->pkt_duration;
 #endif
-    AVRational rate = av_guess_frame_rate(d->format, d->stream, f);
+    AVRational rate = d->av->av_guess_frame_rate(d->format, d->stream, f);
     if (ticks <= 0 && rate.num > 0 && rate.den > 0)
-        ticks = av_rescale_q(1, av_inv_q(rate), d->stream->time_base);
+        ticks = d->av->av_rescale_q(1, av_inv_q(rate), d->stream->time_base);
     return ticks > 0 ? ticks : 1;
 }
 
 /* Is sample k's time before `ticks` behind the first frame? */
 static int before(const decoder *d, int64_t k, int64_t ticks)
 {
-    return !d->total && av_compare_ts(k, d->period, ticks, d->stream->time_base) < 0;
+    return !d->total && d->av->av_compare_ts(k, d->period, ticks, d->stream->time_base) < 0;
 }
 
 /* The next frame has come: the held one's interval ends. */
@@ -280,8 +278,8 @@ static g4_status advance(decoder *d, g4_err *err)
     if (from < d->shown) from = d->shown;
     if (from > INT64_MAX / 4) from = INT64_MAX / 4;
     while (d->have && !d->sum->more && before(d, d->sample, from)) G4_TRY(give(d, err));
-    av_frame_unref(d->held);
-    av_frame_move_ref(d->held, d->next);
+    d->av->av_frame_unref(d->held);
+    d->av->av_frame_move_ref(d->held, d->next);
     d->shown = from;
     d->length = frame_length(d, d->held);
     d->have = 1;
@@ -296,7 +294,7 @@ static g4_status advance(decoder *d, g4_err *err)
 static g4_status drain(decoder *d, g4_err *err)
 {
     while (!d->sum->more) {
-        int code = avcodec_receive_frame(d->codec, d->next);
+        int code = d->av->avcodec_receive_frame(d->codec, d->next);
         if (code == AVERROR(EAGAIN) || code == AVERROR_EOF) return G4_OK;
         if (code == AVERROR(ENOMEM)) return g4_nomem(err, d->name);
         if (code < 0) {
@@ -312,18 +310,18 @@ static g4_status decode_all(decoder *d, g4_err *err)
 {
     int retries = 0, code = 0;
     while (!d->sum->more && retries < MAX_RETRIES) {
-        code = av_read_frame(d->format, d->packet);
+        code = d->av->av_read_frame(d->format, d->packet);
         if (code == AVERROR(EAGAIN)) retries++;
         if (code == AVERROR(EAGAIN)) continue;
         if (code < 0) break;
         int ours = d->packet->stream_index == d->stream->index;
-        if (ours && (code = avcodec_send_packet(d->codec, d->packet)) < 0) d->sum->damaged++;
-        av_packet_unref(d->packet);
+        if (ours && (code = d->av->avcodec_send_packet(d->codec, d->packet)) < 0) d->sum->damaged++;
+        d->av->av_packet_unref(d->packet);
         if (code == AVERROR(ENOMEM)) return g4_nomem(err, d->name);
         if (ours) G4_TRY(drain(d, err));
     }
     if (code < 0 && code != AVERROR_EOF) d->sum->damaged++;
-    avcodec_send_packet(d->codec, NULL);
+    d->av->avcodec_send_packet(d->codec, NULL);
     G4_TRY(drain(d, err));
     if (!d->have)
         return g4_fail(err, G4_EINPUT, "%s: not one frame of its video (%s) can be decoded",
@@ -341,32 +339,32 @@ static g4_status decode_all(decoder *d, g4_err *err)
 static void close_all(decoder *d)
 {
     AVIOContext *io = d->format ? d->format->pb : NULL;
-    sws_freeContext(d->sws);
-    av_frame_free(&d->held);
-    av_frame_free(&d->next);
-    av_packet_free(&d->packet);
-    avcodec_free_context(&d->codec);
-    if (d->format) avformat_close_input(&d->format);
-    if (io) av_free(io->buffer);
-    avio_context_free(&io);
+    d->av->sws_freeContext(d->sws);
+    d->av->av_frame_free(&d->held);
+    d->av->av_frame_free(&d->next);
+    d->av->av_packet_free(&d->packet);
+    d->av->avcodec_free_context(&d->codec);
+    if (d->format) d->av->avformat_close_input(&d->format);
+    if (io) d->av->av_free(io->buffer);
+    d->av->avio_context_free(&io);
 }
 
 /* How many packets the video has: as a rule, its frames. */
 static g4_status count_frames(decoder *d, g4_err *err)
 {
     const AVCodec *codec = NULL;
-    AVPacket *p = av_packet_alloc();
+    AVPacket *p = d->av->av_packet_alloc();
     g4_status s = p ? open_format(d, err) : g4_nomem(err, d->name);
     if (s == G4_OK) s = choose_stream(d, &codec, err);
     for (int retries = 0, code; s == G4_OK && retries < MAX_RETRIES;) {
-        code = av_read_frame(d->format, p);
+        code = d->av->av_read_frame(d->format, p);
         retries += code == AVERROR(EAGAIN);
         if (code == AVERROR(ENOMEM)) s = g4_nomem(err, d->name);
         if (code < 0 && code != AVERROR(EAGAIN)) break;
         if (code >= 0) d->total += p->stream_index == d->stream->index;
-        if (code >= 0) av_packet_unref(p);
+        if (code >= 0) d->av->av_packet_unref(p);
     }
-    av_packet_free(&p);
+    d->av->av_packet_free(&p);
     close_all(d);
     d->format = NULL;
     d->mem.at = 0;
@@ -380,35 +378,31 @@ static void describe(const decoder *d)
 {
     const AVFormatContext *f = d->format;
     g4_libav_summary *s = d->sum;
-    char version[120];
+    unsigned format = d->av->avformat_version(), codec = d->av->avcodec_version();
+    unsigned scale = d->av->swscale_version();
     int64_t ticks = d->stream->duration;
     if (ticks != AV_NOPTS_VALUE && ticks > 0)
         s->announced = (double)ticks * av_q2d(d->stream->time_base);
     else if (f->nb_streams == 1 && f->duration != AV_NOPTS_VALUE && f->duration > 0)
         s->announced = (double)f->duration / AV_TIME_BASE;
-    snprintf(s->note, sizeof s->note, "%.40s, %.40s, %d x %d, %.120s", f->iformat->name,
-             d->codec->codec->name, d->codec->width, d->codec->height,
-             g4_libav_version(version, sizeof version));
+    snprintf(s->note, sizeof s->note, "%.40s, %.40s, %d x %d, libavformat %u.%u.%u, libavcodec "
+             "%u.%u.%u, libswscale %u.%u.%u", f->iformat->name, d->codec->codec->name,
+             d->codec->width, d->codec->height, format >> 16, format >> 8 & 255, format & 255,
+             codec >> 16, codec >> 8 & 255, codec & 255, scale >> 16, scale >> 8 & 255,
+             scale & 255);
 }
 
-const char *g4_libav_version(char *text, size_t size)
-{
-    unsigned f = avformat_version(), c = avcodec_version(), s = swscale_version();
-    snprintf(text, size, "libavformat %u.%u.%u, libavcodec %u.%u.%u, libswscale %u.%u.%u", f >> 16,
-             f >> 8 & 255, f & 255, c >> 16, c >> 8 & 255, c & 255, s >> 16, s >> 8 & 255, s & 255);
-    return text;
-}
-
-g4_status g4_libav_decode(const char *name, const uint8_t *data, size_t size,
-                          const g4_video_sampling *how, g4_video_sink *sink, void *ctx,
-                          g4_libav_summary *sum, g4_err *err)
+g4_status g4_libav_decode(const g4_libav *av, const char *name, const uint8_t *data,
+                          size_t size, const g4_video_sampling *how, g4_video_sink *sink,
+                          void *ctx, g4_libav_summary *sum, g4_err *err)
 {
     const AVCodec *codec = NULL;
-    decoder d = { .name = name, .mem = { data, (int64_t)size, 0 }, .sink = sink, .ctx = ctx,
-                  .sum = sum, .period = av_d2q(how->fps > 0 ? 1 / how->fps : 1, 1000000),
+    decoder d = { .av = av, .name = name, .mem = { data, (int64_t)size, 0 }, .sink = sink,
+                  .ctx = ctx, .sum = sum,
+                  .period = av->av_d2q(how->fps > 0 ? 1 / how->fps : 1, 1000000),
                   .max_frames = how->frames ? how->frames : G4_VIDEO_MAX_FRAMES };
     memset(sum, 0, sizeof *sum);
-    av_log_set_level(AV_LOG_QUIET);
+    av->av_log_set_level(AV_LOG_QUIET);
     g4_status s = how->frames ? count_frames(&d, err) : G4_OK;
     if (s == G4_OK) s = open_format(&d, err);
     if (s == G4_OK) s = choose_stream(&d, &codec, err);
@@ -421,27 +415,19 @@ g4_status g4_libav_decode(const char *name, const uint8_t *data, size_t size,
 
 #else
 
-const char *g4_libav_version(char *text, size_t size)
+/* Not called: g4_libav_open gives none. */
+g4_status g4_libav_decode(const g4_libav *av, const char *name, const uint8_t *data,
+                          size_t size, const g4_video_sampling *how, g4_video_sink *sink,
+                          void *ctx, g4_libav_summary *sum, g4_err *err)
 {
-    (void)text;
-    (void)size;
-    return NULL;
-}
-
-g4_status g4_libav_decode(const char *name, const uint8_t *data, size_t size,
-                          const g4_video_sampling *how, g4_video_sink *sink, void *ctx,
-                          g4_libav_summary *sum, g4_err *err)
-{
+    (void)av;
     (void)data;
     (void)size;
     (void)how;
     (void)sink;
     (void)ctx;
     memset(sum, 0, sizeof *sum);
-    return g4_fail(err, G4_EINPUT,
-                   "%s: video files need libav, which is not built in: install libavformat-dev,"
-                   " libavcodec-dev, libavutil-dev and libswscale-dev and build again, or give a"
-                   " folder of PNG frames", name);
+    return g4_fail(err, G4_EINPUT, "%s: libav is not built in", name);
 }
 
 #endif

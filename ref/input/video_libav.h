@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Video files by FFmpeg's libraries, which are optional: without G4_WITH_LIBAV
- * (Makefile, PKGS_VIDEO) the same functions say what to install.  They read from
- * memory, open nothing, and are meant to run where a crash does no harm. */
+ * (Makefile, PKGS_VIDEO) g4_libav_open says what to install.  Decoding reads from memory,
+ * opens nothing, and is meant to run where a crash does no harm. */
 #ifndef G4_INPUT_VIDEO_LIBAV_H
 #define G4_INPUT_VIDEO_LIBAV_H
 
@@ -23,11 +23,13 @@ typedef struct g4_libav_summary {
     char note[300];              /* format, codec, size, versions */
 } g4_libav_summary;
 
-/* "libavformat 59.27.100, ..."; NULL: not built in. */
-const char *g4_libav_version(char *text, size_t size);
+/* The libraries (libav.h), loaded; G4_EINPUT: not built in, or not there any more. */
+typedef struct g4_libav g4_libav;
+g4_status g4_libav_open(g4_libav **out, const char *name, g4_err *err);
+void g4_libav_close(g4_libav *av);
 /* The frames that video.h describes. */
-g4_status g4_libav_decode(const char *name, const uint8_t *data, size_t size,
-                          const g4_video_sampling *how, g4_video_sink *sink, void *ctx,
-                          g4_libav_summary *sum, g4_err *err);
+g4_status g4_libav_decode(const g4_libav *av, const char *name, const uint8_t *data,
+                          size_t size, const g4_video_sampling *how, g4_video_sink *sink,
+                          void *ctx, g4_libav_summary *sum, g4_err *err);
 
 #endif
