@@ -261,7 +261,7 @@ static g4_eval eval;
 
 static void model_open(const char *dir)
 {
-    options = (g4_options){ .model = dir, .threads = 1 };
+    options = (g4_options){ .model = dir, .threads = 1, .audio_limit = -1 };
     ck_assert_msg(g4_runtime_open(&rt, &options, G4_DRAFT_NONE, &err) == G4_OK, "%s", err.msg);
     ck_assert_msg(g4_tokenizer_load(&tokenizer, dir, &err) == G4_OK, "%s", err.msg);
     ck_assert_msg(g4_processor_load(&processor, dir, &err) == G4_OK, "%s", err.msg);

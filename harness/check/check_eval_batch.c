@@ -2,6 +2,7 @@
  * Requests that share what they begin with: how many tokens are read for them, by hand, and
  * the same bits as of each request by itself. */
 #include "harness/eval/batch.h"
+#include "ref/input/prompt_build.h"
 #include "ref/base/rng.h"
 
 #include <check.h>
@@ -155,6 +156,46 @@ START_TEST(texts_share_examples)
 }
 END_TEST
 
+/* "<|image|>" and a text, as the program makes them. */
+static void ask_picture(g4_prompt *p, const char *text, g4_arena *a)
+{
+    const g4_media picture[] = { { G4_IMAGE, "golden/tiny/mini/row.png" } };
+    const g4_request q = { .text = text, .len = strlen(text), .media = picture, .media_count = 1,
+                           .audio_limit = -1, .bos = G4_BOS_AUTO };
+    g4_tokenizer *t = NULL;
+    g4_processor proc;
+    ck_assert_int_eq(g4_tokenizer_load(&t, options.model, &err), G4_OK);
+    ck_assert_int_eq(g4_processor_load(&proc, options.model, &err), G4_OK);
+    ck_assert_msg(g4_prompt_build(p, &q, &proc, t, a, NULL, &err) == G4_OK, "%s", err.msg);
+    ck_assert_int_lt(p->n, LONGEST - 4);
+    g4_tokenizer_free(t);
+}
+
+/* A picture and its question are read once for all endings; but again of another prompt, and
+ * where logits are wanted from within the picture on, whose tokens are read together. */
+START_TEST(endings_share_their_picture)
+{
+    static const char *const texts[] = { "<|image|>What is it? It is", "<|image|>What is it? It is",
+                                         "Here it is:<|image|>" };
+    int64_t want = 0;
+    g4_arena a = { NULL };
+    g4_prompt p[3];
+    open_model(ways[_i].engine);
+    for (int i = 0; i < 12; i++) {
+        g4_prompt *q = &p[i / 4];
+        if (i % 4 == 0) ask_picture(q, texts[i / 4], &a);
+        memcpy(ids[i], q->ids, (size_t)q->n * sizeof *q->ids);
+        int64_t n = q->n + (i < 8 ? 2 : 1);
+        put(i, q->n, n, 10 + i);
+        jobs[i] = (g4_batch_job){ .n = n, .rows = ROWS, .media = q };
+        want += i % 4 && i < 8 ? ROWS : n;
+    }
+    check_all(12, ways[_i].chunk, want);
+    g4_arena_free(&a);
+    close_model();
+}
+END_TEST
+
 Suite *check_eval_batch(void)
 {
     Suite *s = suite_create("eval_batch");
@@ -162,6 +203,7 @@ Suite *check_eval_batch(void)
     tcase_add_loop_test(t, examples_are_read_once, 0, WAYS);
     tcase_add_loop_test(t, endings_share_their_question, 0, WAYS);
     tcase_add_loop_test(t, texts_share_examples, 0, WAYS);
+    tcase_add_loop_test(t, endings_share_their_picture, 0, WAYS);
     suite_add_tcase(s, t);
     return s;
 }

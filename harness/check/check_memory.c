@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  * `info --for COMMAND`, which plans a run's memory, against the anonymous memory that
  * the same command then really has: within 5 %.  That is looked at now and then; what
- * only passes may be missed, so the plan may be larger by as much. */
+ * only passes may be missed, so the plan may be larger by as much.  And what an evaluation
+ * holds of its media. */
 #include "harness/check/program.h"
 #include "harness/check/suite.h"
 #include "harness/memory.h"
+#include "ref/base/map.h"
 
 #include <check.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -164,6 +167,34 @@ START_TEST(a_plan_needs_a_command)
 }
 END_TEST
 
+/* An evaluation asks about some pictures at a time: these have 2 MB of pixels each. */
+START_TEST(pictures_are_let_go)
+{
+    static const char line[] = "{\"prompt\": \"<|image|>\", \"media\": [[\"image\", \"p.png\"]], "
+                               "\"choices\": [\"a\", \"b\"], \"gold\": 0}\n";
+    enum { LINES = 150 };
+    static char text[LINES * sizeof line];
+    uint8_t *picture;
+    size_t size, n = 0;
+    if (SANITIZED) {
+        check_skip("memory", "a sanitizer takes memory of its own");
+        return;
+    }
+    tempdir_make(dir);
+    ck_assert_int_eq(g4_file_read("golden/tiny/mini/wide.png", 1 << 20, &picture, &size, NULL),
+                     G4_OK);
+    tempdir_write(dir, "p.png", picture, size);
+    for (int i = 0; i < LINES; i++) n += (size_t)snprintf(text + n, sizeof text - n, "%s", line);
+    tempdir_write(dir, "requests.jsonl", text, n);
+    run("help");
+    if (program_runnable(&r, "memory"))
+        ck_assert_double_lt(largest_anonymous("eval --model golden/tiny/mini/model --threads 1 "
+                                              "--task requests --data %d --out %d/out"), 130e6);
+    tempdir_remove(dir);
+    free(picture);
+}
+END_TEST
+
 Suite *check_memory(void)
 {
     Suite *s = suite_create("memory");
@@ -171,6 +202,7 @@ Suite *check_memory(void)
     tcase_set_timeout(t, 600);   /* 20 s where nothing else runs */
     tcase_add_test(t, planned_and_taken);
     tcase_add_test(t, a_plan_needs_a_command);
+    tcase_add_test(t, pictures_are_let_go);
     suite_add_tcase(s, t);
     return s;
 }

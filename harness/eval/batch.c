@@ -22,14 +22,15 @@ enum { WORTH = 8 };
 typedef struct lane {
     g4_session *session;
     int32_t *ids;                /* [ctx] what the session holds, then what is to be read */
-    int32_t *positions;          /* [ctx] 0, 1, 2, ... or the prompt's */
+    int32_t *positions;          /* [ctx] 0, 1, 2, ... */
     int64_t n;                   /* how many of ids there are */
-    int64_t plain;               /* the first so many of them are ids alone, no soft tokens */
+    const g4_prompt *media;      /* what they begin with; NULL: they are ids alone */
     float *logits;               /* [rows][V] of the last call */
     size_t job;
     int busy;
     int64_t made, feeding;       /* tokens generated; rows in the call that runs */
     g4_soft soft;
+    const float **rows;          /* [ctx] soft tokens, as g4_item has them */
     g4_span *blocks;             /* [ctx] */
 } lane;
 
@@ -52,11 +53,21 @@ static int64_t common(const int32_t *a, int64_t na, const int32_t *b, int64_t nb
 
 /* ---- the plan ---- */
 
-/* Tokens that a and the job b have in common and b need not read for its logits. */
-static int64_t shared(const int32_t *a, int64_t n, const g4_batch_job *b)
+/* The first tokens that go without all the rest of a picture: those behind the last of media. */
+static int64_t media_end(const g4_prompt *p)
 {
-    int64_t same = b->media ? 0 : common(a, n, b->ids, b->n);
-    return same < b->n - b->rows ? same : b->n - b->rows;
+    int64_t n = p ? p->n : 0;
+    while (n && !p->types[n - 1]) n--;
+    return n;
+}
+
+/* Tokens that a, which begins with these media, and the job b have in common and b need not read
+ * for its logits. */
+static int64_t shared(const int32_t *a, int64_t n, const g4_prompt *media, const g4_batch_job *b)
+{
+    int64_t same = media == b->media ? common(a, n, b->ids, b->n) : 0;
+    if (same > b->n - b->rows) same = b->n - b->rows;
+    return same < media_end(b->media) ? 0 : same;
 }
 
 /* A lane goes back to what all jobs have in common, at most. */
@@ -70,7 +81,7 @@ static void plan_sizes(const g4_batch *b, g4_engine_plan *plan, int64_t *rows)
     for (size_t i = 0; i < b->count; i++) {
         const g4_batch_job *j = &b->jobs[i];
         int64_t all = j->n + j->max_tokens;
-        int64_t same = shared(b->jobs[0].ids, b->jobs[0].n, j);
+        int64_t same = shared(b->jobs[0].ids, b->jobs[0].n, b->jobs[0].media, j);
         assert(j->n >= 1 && j->rows >= 1 && j->rows <= j->n);
         if (all > plan->ctx) plan->ctx = all;
         if (j->rows > *rows) *rows = j->rows;
@@ -90,9 +101,11 @@ static g4_status lane_open(run *r, lane *l, int64_t rows, g4_err *err)
     G4_TRY(g4_session_open(&l->session, r->engine, err));
     l->ids = g4_arena_alloc(&r->arena, ctx, sizeof *l->ids);
     l->positions = g4_arena_alloc(&r->arena, ctx, sizeof *l->positions);
+    l->rows = g4_arena_alloc(&r->arena, ctx, sizeof *l->rows);
     l->blocks = g4_arena_alloc(&r->arena, ctx, sizeof *l->blocks);
     l->logits = g4_arena_alloc(&r->arena, (size_t)rows, V * sizeof *l->logits);
-    if (!l->ids || !l->positions || !l->blocks || !l->logits) return g4_nomem(err, "lanes");
+    if (!l->ids || !l->positions || !l->rows || !l->blocks || !l->logits)
+        return g4_nomem(err, "lanes");
     return G4_OK;
 }
 
@@ -122,7 +135,7 @@ static g4_status open_all(run *r, g4_err *err)
 static int64_t offer(const lane *l, const g4_batch_job *j, int all)
 {
     int64_t n = all && l->busy ? l->n : l->session->n;
-    n = shared(l->ids, n < l->plain ? n : l->plain, j);
+    n = shared(l->ids, n, l->media, j);
     return all || g4_session_keeps(l->session, n) ? n : 0;
 }
 
@@ -143,6 +156,18 @@ static const lane *source(const run *r, const lane *l, int64_t *keep)
     return soon >= *keep + WORTH ? NULL : best;
 }
 
+/* What the job begins with is media; ids alone follow. */
+static g4_status take_media(run *r, lane *l, const g4_batch_job *j, g4_err *err)
+{
+    size_t n = (size_t)j->media->n;
+    G4_TRY(g4_soft_embed(&l->soft, r->engine, j->media, NULL, err));
+    memcpy(l->rows, l->soft.rows, n * sizeof *l->rows);
+    memset(l->rows + n, 0, ((size_t)j->n - n) * sizeof *l->rows);
+    g4_blocks(l->blocks, j->media->types, j->media->n);
+    for (int64_t i = j->media->n; i < j->n; i++) l->blocks[i] = (g4_span){ i, i };
+    return G4_OK;
+}
+
 /* The last `rows` tokens are read again, for their logits. */
 static g4_status take(run *r, lane *l, g4_err *err)
 {
@@ -157,12 +182,8 @@ static g4_status take(run *r, lane *l, g4_err *err)
     for (int64_t i = 0; i < r->engine->plan.ctx; i++) l->positions[i] = (int32_t)i;
     g4_soft_free(&l->soft);
     l->soft = (g4_soft){ 0 };
-    l->plain = r->engine->plan.ctx;
-    if (j->media) {
-        l->plain = 0;
-        G4_TRY(g4_soft_embed(&l->soft, r->engine, j->media, NULL, err));
-        g4_blocks(l->blocks, j->media->types, j->n);
-    }
+    l->media = j->media;
+    if (j->media && !keep) G4_TRY(take_media(r, l, j, err));
     l->n = j->n;
     l->made = 0;
     l->busy = 1;
@@ -186,7 +207,7 @@ static g4_item item_of(const run *r, lane *l)
     int64_t at = l->session->n, last = at + l->feeding == l->n;
     int first = j->media && at == 0;
     return (g4_item){ .session = l->session, .n = l->feeding, .ids = l->ids + at,
-                      .positions = l->positions + at, .soft = first ? l->soft.rows : NULL,
+                      .positions = l->positions + at, .soft = first ? l->rows : NULL,
                       .blocks = first ? l->blocks : NULL,
                       .logit_rows = last ? (l->made ? 1 : j->rows) : 0,
                       .logits = last ? l->logits : NULL };

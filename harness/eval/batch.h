@@ -4,7 +4,8 @@
  * what one is about to read and it waits for.  So examples are read once, and so is the
  * question that endings of several tokens follow.  Each row's bits depend neither on the
  * other rows of a call nor on how the tokens before it came into the cache
- * (harness/check/check_invariance.c), so results depend on none of this.
+ * (harness/check/check_invariance.c), so results depend on none of this.  Of jobs with media
+ * only those of one prompt share, and behind its last soft token.
  *
  * A job reads ids [n].  Then either the logits of its last `rows` tokens are looked
  * at (max_tokens 0), or it goes on greedily. */
@@ -18,7 +19,7 @@ typedef struct g4_batch_job {
     const int32_t *ids;          /* [n] */
     int64_t n, rows;             /* rows >= 1 */
     int64_t max_tokens;          /* 0: no text wanted */
-    const g4_prompt *media;      /* its ids are the job's; NULL: all text */
+    const g4_prompt *media;      /* what ids begin with, where media are in it; NULL: all text */
 } g4_batch_job;
 
 typedef struct g4_batch {

@@ -14,6 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* An image of 280 tokens is 8 MB of pixels, a minute of video 116. */
+enum { MEDIA_BYTES = 64 << 20 };
+
 /* What a continuation asks of a job. */
 typedef struct asked {
     size_t doc, job;
@@ -41,7 +44,8 @@ typedef struct scoring {
     int thinking;                /* what stands before an answer's last <channel|> is none */
     int32_t open, close;         /* <|channel>, <channel|> */
     unsigned char *inside;       /* [docs] a thought is open */
-    g4_arena arena;
+    size_t next;                 /* document that is to be asked next */
+    g4_arena arena, media;       /* media: pixels and sounds of the jobs at hand */
 } scoring;
 
 /* ---- ids ---- */
@@ -64,39 +68,35 @@ static const int32_t *keep(scoring *s, const int32_t *ids, size_t n)
     return copy;
 }
 
-/* The prompt with its media's soft tokens; more: ids behind them. */
-static g4_status media_prompt(scoring *s, const g4_doc *d, const char *context,
-                              const int32_t *more, int64_t n, g4_batch_job *job, g4_err *err)
+/* The context with its media's soft tokens. */
+static g4_status media_prompt(scoring *s, const g4_doc *d, const char *context, g4_batch_job *j,
+                              g4_err *err)
 {
     const g4_options *o = s->r->o;
     const g4_config *c = &s->r->rt->model->config;
-    g4_prompt *p = g4_arena_alloc(&s->arena, 1, sizeof *p);
+    g4_prompt *p = g4_arena_alloc(&s->media, 1, sizeof *p);
     g4_request q = { .text = context, .len = strlen(context), .media = d->media,
                      .media_count = d->media_count, .image_tokens = o->image_tokens,
                      .audio_limit = o->audio_limit };
     if (!p) return g4_nomem(err, s->leaf->name);
     G4_TRY(g4_bos_parse(&q.bos, o->bos ? o->bos : "auto", err));
-    G4_TRY(g4_prompt_build(p, &q, s->r->processor, s->r->tokenizer, &s->arena, NULL, err));
-    int64_t all = p->n + n;
-    int32_t *ids = g4_arena_alloc(&s->arena, (size_t)all + 1, sizeof *ids);
-    int32_t *at = g4_arena_alloc(&s->arena, (size_t)all + 1, sizeof *at);
-    int8_t *types = g4_arena_alloc(&s->arena, (size_t)all + 1, sizeof *types);
-    if (!ids || !at || !types) return g4_nomem(err, s->leaf->name);
-    memcpy(ids, p->ids, (size_t)p->n * sizeof *ids);
-    memcpy(types, p->types, (size_t)p->n);
-    if (n) memcpy(ids + p->n, more, (size_t)n * sizeof *ids);
-    for (int64_t i = 0; i < all; i++) at[i] = (int32_t)i;
-    *p = (g4_prompt){ .n = all, .ids = ids, .positions = at, .types = types, .images = p->images,
-                      .frames = p->frames, .videos = p->videos,
-                      .num_frames_per_video = p->num_frames_per_video, .clips = p->clips,
-                      .clip_frames = p->clip_frames, .frame = p->frame,
-                      .input_features = p->input_features,
-                      .input_features_mask = p->input_features_mask };
-    job->ids = ids;
-    job->n = all;
-    job->media = p;
+    G4_TRY(g4_prompt_build(p, &q, s->r->processor, s->r->tokenizer, &s->media, NULL, err));
+    j->media = p;
     return g4_prompt_check(p, s->leaf->name, c->vocab_size, c->mm_posemb_size,
                            c->patch_size ? g4_patch_values(c) : 0, c->audio_embed_dim, err);
+}
+
+/* Behind it the first n of more. */
+static g4_status media_ids(scoring *s, g4_batch_job *j, const int32_t *more, int64_t n, g4_err *err)
+{
+    int64_t first = j->media->n;
+    int32_t *ids = g4_arena_alloc(&s->arena, (size_t)(first + n) + 1, sizeof *ids);
+    if (!ids) return g4_nomem(err, s->leaf->name);
+    memcpy(ids, j->media->ids, (size_t)first * sizeof *ids);
+    if (n) memcpy(ids + first, more, (size_t)n * sizeof *ids);
+    j->ids = ids;
+    j->n = first + n;
+    return G4_OK;
 }
 
 /* A job for these inputs, or the last one of the same document if it is the same. */
@@ -120,7 +120,9 @@ static g4_status job_for(scoring *s, size_t doc, const char *context, const int3
     s->first[s->job_count++] = s->asked_count - 1;
     s->left[doc]++;
     if (d->media_count) {
-        G4_TRY(media_prompt(s, d, context, ids + n - tail, more, j, err));
+        if (fresh) G4_TRY(media_prompt(s, d, context, j, err));
+        else j->media = last->media;   /* options follow the same context */
+        G4_TRY(media_ids(s, j, ids + n - tail, more, err));
     } else {
         j->n = n - (d->choice_count ? 1 : 0);
         j->ids = keep(s, ids, (size_t)j->n);
@@ -156,14 +158,19 @@ static g4_status ask(scoring *s, size_t doc, int choice, g4_ids *whole, g4_ids *
     return a->ids ? G4_OK : g4_nomem(err, s->leaf->name);
 }
 
-static g4_status ask_all(scoring *s, g4_err *err)
+/* The next questions: all that are left, or as many as have media for some memory. */
+static g4_status ask_some(scoring *s, g4_err *err)
 {
     g4_ids whole = { 0 }, part = { 0 };
     g4_status st = G4_OK;
-    for (size_t i = 0; st == G4_OK && i < s->leaf->count; i++) {
-        int n = s->leaf->docs[i].choice_count;
-        if (s->leaf->docs[i].done || s->leaf->docs[i].other) continue;
-        for (int k = n ? 0 : -1; st == G4_OK && k < n; k++) st = ask(s, i, k, &whole, &part, err);
+    s->job_count = s->asked_count = 0;
+    for (; st == G4_OK && s->next < s->leaf->count && g4_arena_bytes(&s->media) < MEDIA_BYTES;
+         s->next++) {
+        const g4_doc *d = &s->leaf->docs[s->next];
+        int n = d->choice_count;
+        if (d->done || d->other) continue;
+        for (int k = n ? 0 : -1; st == G4_OK && k < n; k++)
+            st = ask(s, s->next, k, &whole, &part, err);
     }
     s->first[s->job_count] = s->asked_count;
     g4_ids_free(&whole);
@@ -314,10 +321,13 @@ static g4_status answer(g4_eval *e, g4_leaf *leaf, const g4_eval_run *r, g4_err 
                    .ctx = &s, .computed = &e->computed };
     g4_status st = prepare(&s, err);
     if (st == G4_OK && r->o->mask) st = g4_mask_by_name(&b.mask, r->o->mask, err);
-    if (st == G4_OK) st = ask_all(&s, err);
-    b.jobs = s.jobs;
-    b.count = s.job_count;
-    if (st == G4_OK) st = g4_batch_run(&b, err);
+    while (st == G4_OK && s.next < leaf->count) {
+        st = ask_some(&s, err);
+        b.jobs = s.jobs;
+        b.count = s.job_count;
+        if (st == G4_OK) st = g4_batch_run(&b, err);
+        g4_arena_free(&s.media);
+    }
     for (size_t i = 0; s.made_len && i < leaf->count; i++) {
         g4_detok_free(&s.texts[i]);
         free(s.made[i]);
