@@ -118,7 +118,8 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void start_and_kill(const char *command, unsigned us)
+/* Goes on with the evaluation below k for so long; nonzero: that killed it, it had not ended. */
+static int start_and_kill(const char *command, unsigned us)
 {
     const program_place places[] = { { "%d", dir }, { NULL, NULL } };
     char line[1024], space[PROGRAM_WORDS][TEMPDIR_MAX], *argv[PROGRAM_WORDS];
@@ -129,7 +130,9 @@ static void start_and_kill(const char *command, unsigned us)
     close(null);
     usleep(us);
     kill(pid, SIGKILL);
-    program_finish(pid);
+    int code = program_finish(pid);
+    ck_assert_msg(code == 0 || code == 1000 + SIGKILL, "exit %d after %u us", code, us);
+    return code != 0;
 }
 
 /* Bytes of the journal's whole lines; 0 where there is none. */
@@ -145,40 +148,50 @@ static size_t whole_lines(const char *name, uint8_t **data)
     return n;
 }
 
-/* No answer that was there when it was killed is lost or asked for again: they are what
- * the finished journal begins with, and that has no question twice. */
-static void kill_and_resume(int which, unsigned us)
+static void forget(const char *name)
+{
+    char path[TEMPDIR_MAX];
+    tempdir_path(path, dir, name);
+    tempdir_remove(path);
+}
+
+/* Killed again and again, it goes on each time, and begins anew when it is done.  No answer
+ * that was there is lost or asked for twice: the journal begins with what it held before, and
+ * ends in the same report. */
+static void kill_and_resume(int which, int kills, double took)
 {
     char name[64];
-    uint8_t *before, *after;
+    unsigned seed = 99991u + (unsigned)which;
+    uint8_t *before = NULL, *after;
+    size_t n = 0, m;
     snprintf(name, sizeof name, "k/%s", journals[which]);
-    start_and_kill(runs[which], us);
-    size_t n = whole_lines(name, &before);
-    ck_assert(good(runs[which], "--resume --out %d/k"));
-    size_t m = whole_lines(name, &after);
-    ck_assert_msg(m >= n && (n == 0 || memcmp(before, after, n) == 0), "killed after %u us", us);
-    same_report("ref", "k");
+    for (int killed = 0; killed < kills; n = m, before = after) {
+        seed = seed * 1664525u + 1013904223u;
+        int hit = start_and_kill(runs[which], (unsigned)((seed >> 8) / 16777216.0 * took * 1.1e6));
+        killed += hit;
+        m = whole_lines(name, &after);
+        ck_assert_msg(m >= n && (n == 0 || memcmp(before, after, n) == 0), "kill %d", killed);
+        free(before);
+        if (hit) continue;
+        same_report("ref", "k");
+        forget("k");
+        free(after);
+        after = NULL;
+        m = 0;
+    }
     free(before);
-    free(after);
-    char path[TEMPDIR_MAX];
-    tempdir_path(path, dir, "k");
-    tempdir_remove(path);
+    ck_assert(good(runs[which], "--resume --out %d/k"));
+    same_report("ref", "k");
+    forget("k");
 }
 
 static void killed_times(int kills)
 {
-    unsigned seed = 99991;
     for (int which = 0; which < 2; which++) {
         double begin = now();
         if (!good(runs[which], "--out %d/ref")) return;
-        double took = now() - begin;
-        for (int i = 0; i < kills / 2; i++) {
-            seed = seed * 1664525u + 1013904223u;
-            kill_and_resume(which, (unsigned)((seed >> 8) / 16777216.0 * took * 1.1e6));
-        }
-        char path[TEMPDIR_MAX];
-        tempdir_path(path, dir, "ref");
-        tempdir_remove(path);
+        kill_and_resume(which, kills / 2, now() - begin);
+        forget("ref");
     }
 }
 
@@ -210,11 +223,8 @@ START_TEST(cut_off_anywhere)
             same_report("ref", "k");
         }
         free(data);
-        char path[TEMPDIR_MAX];
-        tempdir_path(path, dir, "ref");
-        tempdir_remove(path);
-        tempdir_path(path, dir, "k");
-        tempdir_remove(path);
+        forget("ref");
+        forget("k");
     }
 }
 END_TEST
@@ -331,7 +341,6 @@ END_TEST
 START_TEST(splits_merge_to_the_same_report)
 {
     for (int which = 0; which < 2; which++) {
-        char path[TEMPDIR_MAX];
         if (!good(runs[which], "--out %d/ref")) return;
         ck_assert(good("eval --merge %d/ref ", "--out %d/one"));
         same_report("ref", "one");
@@ -346,8 +355,7 @@ START_TEST(splits_merge_to_the_same_report)
         same_report("ref", "ba");
         for (int i = 0; i < 6; i++) {
             static const char *const made[] = { "ref", "one", "a", "b", "ab", "ba" };
-            tempdir_path(path, dir, made[i]);
-            tempdir_remove(path);
+            forget(made[i]);
         }
     }
 }
