@@ -82,17 +82,33 @@ float *kernel_floats(kernel_run *run, int64_t n)
     return p;
 }
 
-void kernel_take(kernel_run *run, const float *data, size_t count)
+/* Room for `count` more; doubled, as some cases take single values by the thousand. */
+static float *more(kernel_run *run, size_t count)
 {
-    float *grown = realloc(run->out, (run->out_count + count) * sizeof *grown);
+    size_t need = run->out_count + count, room = run->out_room ? run->out_room : 256;
+    while (room < need) room *= 2;
+    float *grown = room > run->out_room ? realloc(run->out, room * sizeof *grown) : run->out;
     if (!grown) {
         run->fault = "out of memory";
-        return;
+        return NULL;
     }
     run->out = grown;
-    for (size_t i = 0; i < count; i++)   /* which NaN comes out is nobody's promise */
-        grown[run->out_count + i] = data[i] != data[i] ? __builtin_nanf("") : data[i];
-    run->out_count += count;
+    run->out_room = room;
+    run->out_count = need;
+    return grown + need - count;
+}
+
+void kernel_take(kernel_run *run, const float *data, size_t count)
+{
+    float *out = more(run, count);
+    for (size_t i = 0; out && i < count; i++)   /* which NaN comes out is nobody's promise */
+        out[i] = data[i] != data[i] ? __builtin_nanf("") : data[i];
+}
+
+void kernel_take_bytes(kernel_run *run, const unsigned char *data, size_t count)
+{
+    float *out = more(run, count);
+    for (size_t i = 0; out && i < count; i++) out[i] = data[i];
 }
 
 /* ---- the ops that work element by element, and the norms ---- */

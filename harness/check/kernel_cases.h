@@ -31,7 +31,7 @@ typedef struct kernel_run {
     char what[KERNEL_TEXT];         /* the case in words */
     const char *fault;              /* NULL, or what went wrong beside the values */
     float *out;                     /* [out_count], outputs with NaNs made equal */
-    size_t out_count;
+    size_t out_count, out_room;
     struct {
         void *base;
         unsigned char *data;
@@ -65,6 +65,8 @@ float *kernel_floats(kernel_run *run, int64_t n);
 float kernel_number(const kernel_run *run, uint64_t stream, uint64_t i);
 /* Copies outputs out of a buffer. */
 void kernel_take(kernel_run *run, const float *data, size_t count);
+/* As numbers, so that no pattern of bits is lost. */
+void kernel_take_bytes(kernel_run *run, const unsigned char *data, size_t count);
 
 typedef struct kernel_linear_case {
     int64_t rows, cols, tokens;

@@ -84,10 +84,7 @@ void kernel_round_pair_run(kernel_run *run, int index)
              (long long)c.cols, (long long)c.tokens, (int)run->fill);
     float *x = kernel_floats(run, c.cols * c.tokens);
     unsigned char *xq = x ? round_pair(run, x, c.cols, &c) : NULL;
-    for (int64_t i = 0; xq && i < run->ops->pair_bytes(c.tokens, c.cols); i++) {
-        float byte = xq[i];   /* so that no pattern is lost */
-        kernel_take(run, &byte, 1);
-    }
+    if (xq) kernel_take_bytes(run, xq, (size_t)run->ops->pair_bytes(c.tokens, c.cols));
 }
 
 static void run_linear(kernel_run *run, int index, int pair)

@@ -81,10 +81,7 @@ void kernel_round_run(kernel_run *run, int index)
              g4_dtype_get(run->dtype)->name, (long long)cols, (long long)tokens, (int)run->fill);
     float *x = kernel_floats(run, ldx * (tokens - 1) + cols);
     unsigned char *xq = x ? round_x(run, x, ldx, tokens, cols) : NULL;
-    for (int64_t i = 0; xq && i < run->ops->xq_bytes(tokens, cols); i++) {
-        float byte = xq[i];
-        kernel_take(run, &byte, 1);
-    }
+    if (xq) kernel_take_bytes(run, xq, (size_t)run->ops->xq_bytes(tokens, cols));
 }
 
 void kernel_panel_run(kernel_run *run, int index)
