@@ -109,7 +109,7 @@ static g4_status check_cache(const g4_sens_study *s, int type, g4_err *err)
 
 static g4_status add_choice(g4_sens_study *s, const choice *c, g4_err *err)
 {
-    g4_sens_point *p;
+    g4_sens_point *p = NULL;
     int at = 0;
     if (c->of == OF_KV) G4_TRY(check_cache(s, c->type, err));
     G4_TRY(add(s, &p, err));
@@ -180,7 +180,7 @@ static g4_status sweep(g4_sens_study *s, int by, int of, int leave, g4_err *err)
 /* Each tensor gets one of the types: how well do single tensors foretell a mix? */
 static g4_status add_random(g4_sens_study *s, int number, g4_err *err)
 {
-    g4_sens_point *p;
+    g4_sens_point *p = NULL;
     G4_TRY(add(s, &p, err));
     *p = (g4_sens_point){ .by = "random", .of = "weights", .leave = "in", .type = "mix",
                           .weight = p->weight, .input = p->input, .cache = p->cache };
@@ -221,7 +221,7 @@ g4_status g4_sens_point_recipe(g4_sens_study *s, const char *path, const char *w
 {
     const g4_mix *mix;
     g4_recipe *recipe = NULL;
-    g4_sens_point *p;
+    g4_sens_point *p = NULL;
     G4_TRY(g4_mix_find(&mix, "f16", err));
     G4_TRY(add(s, &p, err));
     p->by = "recipe";
