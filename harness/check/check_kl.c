@@ -293,6 +293,119 @@ START_TEST(stored_references)
 }
 END_TEST
 
+/* ---- protocols with a prompt: the trained miniature, whose tokens have turns ---- */
+
+#define TRAINED "golden/miniature"
+#define QUESTION "[{\"role\":\"user\",\"content\":\"What color is the sky?\"}]"
+#define THOUGHTLESS "<bos><|turn>model\n<|channel>thought\n<channel|>"
+
+/* Member ids of what a command prints, added to those in line. */
+static void add_ids(char *line, size_t room, const char *command)
+{
+    run(command);
+    ck_assert_msg(r.code == 0, "%s: %s", command, r.err);
+    json_t *j = json_loads(r.out, 0, NULL), *v;
+    size_t i;
+    ck_assert_uint_gt(json_array_size(json_object_get(j, "ids")), 0);
+    json_array_foreach(json_object_get(j, "ids"), i, v) {
+        size_t n = strlen(line);
+        snprintf(line + n, room - n, "%s%lld", line[n - 1] == '[' ? "" : ",",
+                 (long long)json_integer_value(v));
+    }
+    json_decref(j);
+}
+
+/* "place,id,nll" of each line of a window in tokens.csv, from a place on. */
+static void rows_from(char *out, size_t room, const char *name, int window, int place)
+{
+    char path[TEMPDIR_MAX], line[200];
+    int w, at;
+    tempdir_path(path, dir, name);
+    FILE *f = fopen(path, "r");
+    ck_assert_msg(f != NULL, "%s", path);
+    for (*out = 0; fgets(line, sizeof line, f);) {
+        if (sscanf(line, "%d,%d,", &w, &at) != 2 || w != window || at < place) continue;
+        size_t n = strlen(out);
+        snprintf(out + n, room - n, "%s", strchr(line, ',') + 1);
+    }
+    fclose(f);
+}
+
+/* Window w of what `command` leaves in %d/p, against all of `ids` as a raw text: what is
+ * predicted there from `place` on, to the last digit that is written. */
+static void same_as_raw(const char *command, int w, int place, const char *ids)
+{
+    static char line[4096], theirs[4096], ours[4096];
+    run(command);
+    ck_assert_msg(r.code == 0, "%s: %s", command, r.err);
+    snprintf(line, sizeof line, "{\"ids\":[%s]}\n", ids);
+    tempdir_write(dir, "raw.jsonl", line, strlen(line));
+    json_decref(result("perplexity --model " TRAINED " --data %d/raw.jsonl --out %d/r --json"));
+    rows_from(ours, sizeof ours, "p/tokens.csv", w, 0);
+    rows_from(theirs, sizeof theirs, "r/tokens.csv", 0, place);
+    ck_assert_str_ne(ours, "");
+    ck_assert_str_eq(ours, theirs);
+}
+
+static int commas(const char *text)
+{
+    int n = 0;
+    for (; *text; text++) n += *text == ',';
+    return n;
+}
+
+/* A document is what the model's turn says, unasked and asked; nothing before it is counted. */
+START_TEST(framed_text_is_the_models_turn)
+{
+    static const char data[] = "{\"text\":\"red.\"}\n{\"prompt\":\"What color is the sky?\","
+                               "\"text\":\"It_is_blue.\"}\n";
+    char ids[2048] = "[";
+    if (!program_runnable(&r, "kl")) return;
+    tempdir_write(dir, "f.jsonl", data, sizeof data - 1);
+    tempdir_write(dir, "q.json", QUESTION, sizeof QUESTION - 1);
+    add_ids(ids, sizeof ids, "tokens --model " TRAINED " --json --bos auto --text " THOUGHTLESS);
+    int place = commas(ids) + 1;
+    add_ids(ids, sizeof ids, "tokens --model " TRAINED " --json --bos off --text red.");
+    same_as_raw("perplexity --model " TRAINED " --protocol framed --data %d/f.jsonl --out %d/p", 0,
+                place, ids + 1);
+    strcpy(ids, "[");
+    add_ids(ids, sizeof ids, "tokens --model " TRAINED " --json --chat %d/q.json");
+    place = commas(ids) + 1;
+    add_ids(ids, sizeof ids, "tokens --model " TRAINED " --json --bos off --text It_is_blue.");
+    same_as_raw("perplexity --model " TRAINED " --protocol framed --data %d/f.jsonl --out %d/p", 1,
+                place, ids + 1);
+}
+END_TEST
+
+/* What the reference answers, here to a plain text's second line, is what generate writes, its
+ * stop token included; the candidate predicts that. */
+START_TEST(own_answers_are_generates)
+{
+    static const char data[] = "Name a color.\n\nWhat color is the sky?\n";
+    char ids[2048] = "[";
+    if (!program_runnable(&r, "kl")) return;
+    tempdir_write(dir, "q.txt", data, sizeof data - 1);
+    tempdir_write(dir, "q.json", QUESTION, sizeof QUESTION - 1);
+    add_ids(ids, sizeof ids, "tokens --model " TRAINED " --json --chat %d/q.json");
+    int place = commas(ids) + 1;
+    add_ids(ids, sizeof ids, "generate --model " TRAINED " --json --chat %d/q.json --temperature 0 "
+                             "--max-tokens 20");
+    same_as_raw("perplexity --model " TRAINED " --protocol self --data %d/q.txt --out %d/p "
+                "--max-tokens 20", 1, place, ids + 1);
+    run("quantize --model " TRAINED " --type q4_0 --out %d/t.gguf");
+    json_t *a = result("kl --model %d/t.gguf --reference " TRAINED " --reference-engine opt "
+                       "--protocol self --data %d/q.txt --max-tokens 20 --json");
+    json_t *b = result("perplexity --model " TRAINED " --protocol self --data %d/q.txt "
+                       "--max-tokens 20 --json");
+    ck_assert(number(a, "tokens") == number(b, "tokens"));
+    ck_assert_double_eq_tol(number(a, "reference_perplexity.value"),
+                            number(b, "token_perplexity.value"), 1e-12);
+    ck_assert(number(a, "kl.mean.value") > 0.0);
+    json_decref(a);
+    json_decref(b);
+}
+END_TEST
+
 /* ---- files that lie ---- */
 
 /* A base file of one piece of 4 tokens, one of them scored; fault: which byte is another. */
@@ -449,6 +562,8 @@ Suite *check_kl(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, in_lockstep);
     tcase_add_test(t, stored_references);
+    tcase_add_test(t, framed_text_is_the_models_turn);
+    tcase_add_test(t, own_answers_are_generates);
     tcase_add_test(t, files_that_lie);
     tcase_add_test(t, refused);
     suite_add_tcase(s, t);
