@@ -32,8 +32,9 @@ g4_status g4_libav_open(g4_libav **out, const char *name, g4_err *err)
     g4_libav *av = calloc(1, sizeof *av);
     *out = NULL;
     if (!av) return g4_nomem(err, name);
+    /* Never unloaded: some of what they load leaks then. */
     for (int i = 0; i < G4_LIBAV_LIBS; i++)
-        if (!(av->library[i] = dlopen(soname[i], RTLD_LAZY | RTLD_LOCAL))) {
+        if (!(av->library[i] = dlopen(soname[i], RTLD_LAZY | RTLD_LOCAL | RTLD_NODELETE))) {
             g4_libav_close(av);
             return g4_fail(err, G4_EINPUT, "%s: video files need %s, which cannot be loaded:"
                            " install FFmpeg's libraries, or give a folder of PNG frames", name,
