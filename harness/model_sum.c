@@ -55,7 +55,8 @@ static g4_status add_folder(g4_sha256 *sha, const char *dir,
     for (int i = 0; i < n; i++) {
         const char *path = g4_arena_printf(&a, "%s/%s", dir, entry[i]->d_name);
         if (s == G4_OK && !path) s = g4_nomem(err, dir);
-        if (s == G4_OK && g4_path_kind(path) == 1)
+        int kind = s == G4_OK ? g4_path_kind(path) : 0;
+        if (kind == 1 || kind == 4)   /* 4: opening it says why */
             s = add_file(sha, path, entry[i]->d_name, err);
         free(entry[i]);
     }

@@ -60,19 +60,33 @@ void g4_eval_progress_end(g4_eval_progress *p)
 
 /* ---- the table ---- */
 
-/* 95 %: 1.96 standard errors either side, as far as a share can lie. */
+/* Wilson's interval of 95 %, of as many answers as the standard error speaks of: it stays within
+ * 0 and 1, and has a width where all answers are alike, whose standard error is 0. */
+static void interval(const g4_pooled *p, double *low, double *high)
+{
+    double z2 = 1.96 * 1.96, v = p->stderr_ * p->stderr_, y = p->mean;
+    double n = v > 0.0 ? y * (1.0 - y) / v : (double)p->docs;
+    double middle = (y + z2 / (2.0 * n)) / (1.0 + z2 / n);
+    double half = sqrt(z2 * y * (1.0 - y) / n + z2 * z2 / (4.0 * n * n)) / (1.0 + z2 / n);
+    *low = fmax(middle - half, 0.0);
+    *high = fmin(middle + half, 1.0);
+}
+
 static void print_row(const g4_metric *how, const char *name, int64_t shots, g4_pooled p)
 {
     char metric[48];
+    double low, high;
     int plain = strcmp(how->filter, "none") == 0;
     snprintf(metric, sizeof metric, "%s%s%s", how->name, plain ? "" : ",",
              plain ? "" : how->filter);
-    printf("| %-40s | %6lld | %-12s | %6zu | %.4f | ", name, (long long)shots, metric, p.docs,
+    printf("| %-40s | %6lld | %-28s | %6zu | %.4f | ", name, (long long)shots, metric, p.docs,
            p.mean);
-    if (isfinite(p.stderr_))
-        printf("%.4f | %.4f to %.4f |\n", p.stderr_, fmax(p.mean - 1.96 * p.stderr_, 0.0),
-               fmin(p.mean + 1.96 * p.stderr_, 1.0));
-    else printf("   N/A |              N/A |\n");
+    if (isfinite(p.stderr_) && p.docs) {
+        interval(&p, &low, &high);
+        printf("%.4f | %.4f to %.4f |\n", p.stderr_, low, high);
+    } else {
+        printf("   N/A |              N/A |\n");
+    }
 }
 
 void g4_eval_table(const g4_eval *e, const g4_eval_report *r)
@@ -81,9 +95,10 @@ void g4_eval_table(const g4_eval *e, const g4_eval_report *r)
     struct rusage use;
     int64_t tokens = 0;
     size_t docs = 0;
-    printf("| %-40s | n-shot | %-12s | %6s | value  | stderr | 95 %% interval    |\n"
-           "|%.42s|-------:|--------------|-------:|-------:|-------:|-----------------:|\n",
-           "task", "metric", "n", "--------------------------------------------");
+    static const char line[] = "--------------------------------------------";
+    printf("| %-40s | n-shot | %-28s | %6s | value  | stderr | 95 %% interval    |\n"
+           "|%.42s|-------:|%.30s|-------:|-------:|-------:|-----------------:|\n",
+           "task", "metric", "n", line, line);
     for (size_t i = 0; i < e->count; i++) {
         const g4_leaf *l = &e->leaves[i];
         for (int m = 0; m < t->metric_count; m++)

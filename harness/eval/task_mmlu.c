@@ -122,7 +122,8 @@ g4_status g4_task_mmlu(g4_eval *e, const g4_eval_source *src, g4_err *err)
     struct dirent **entry;
     g4_arena *a = &e->arena;
     const char *dir = g4_arena_printf(a, "%s/data", src->dir);
-    if (dir && g4_path_kind(dir) != 2) dir = src->dir;
+    int kind = dir ? g4_path_kind(dir) : 0;
+    if (dir && kind != 2 && kind != 4) dir = src->dir;   /* 4: reading it says why */
     const char *test = dir ? g4_arena_printf(a, "%s/test", dir) : NULL;
     if (!test) return g4_nomem(err, src->dir);
     int n = scandir(test, &entry, is_test, alphasort);

@@ -179,7 +179,7 @@ g4_status g4_task_wikitext(g4_eval *e, const g4_eval_source *src, g4_err *err)
     if (!lines || !raw || !e->leaves) return g4_nomem(err, src->dir);
     *e->leaves = (g4_leaf){ .name = "wikitext", .alias = "wikitext" };
     e->count = 1;
-    if (g4_path_kind(lines) != 1 && g4_path_kind(raw) == 1)
+    if (g4_path_kind(lines) == 0 && g4_path_kind(raw) == 1)
         return load_raw(e, e->leaves, raw, src, err);
     g4_status s = g4_jsonl_load(&f, lines, err);
     if (s == G4_OK) s = load_lines(e, e->leaves, &f, src, err);

@@ -381,7 +381,8 @@ g4_status g4_kl_sink_open(g4_kl_sink **s, const g4_kl_text *t, const char *path,
 
 int g4_kl_is_model(const char *path)
 {
-    return g4_path_kind(path) != 1 || ends(path, ".gguf") || strstr(path, ".gguf,") != NULL;
+    int kind = g4_path_kind(path);
+    return kind == 0 || kind == 2 || ends(path, ".gguf") || strstr(path, ".gguf,") != NULL;
 }
 
 g4_status g4_kl_source_open(g4_kl_source **s, g4_kl_text *t, const char *path, int64_t vocab,
