@@ -26,7 +26,8 @@ static uint32_t big_endian(const unsigned char *p)
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-/* FIPS 180-4, 6.2.2, with the working variables a..h in v[0..7]. */
+/* FIPS 180-4, 6.2.2, with the working variables a..h in v[0..7] before round t = 0.  A round
+ * renames seven of them, so at round t the variable of number i is v[(i - t) mod 8]. */
 static void compress(uint32_t state[8], const unsigned char *block)
 {
     uint32_t w[64], v[8];
@@ -37,15 +38,17 @@ static void compress(uint32_t state[8], const unsigned char *block)
         w[t] = w[t - 16] + s0 + w[t - 7] + s1;
     }
     memcpy(v, state, sizeof v);
+#define V(i) v[((i) - t) & 7]
+#pragma GCC unroll 64
     for (int t = 0; t < 64; t++) {
-        uint32_t s1 = rotr(v[4], 6) ^ rotr(v[4], 11) ^ rotr(v[4], 25);
-        uint32_t t1 = v[7] + s1 + ((v[4] & v[5]) ^ (~v[4] & v[6])) + K[t] + w[t];
-        uint32_t s0 = rotr(v[0], 2) ^ rotr(v[0], 13) ^ rotr(v[0], 22);
-        uint32_t t2 = s0 + ((v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]));
-        memmove(v + 1, v, 7 * sizeof *v);
-        v[4] += t1;
-        v[0] = t1 + t2;
+        uint32_t s1 = rotr(V(4), 6) ^ rotr(V(4), 11) ^ rotr(V(4), 25);
+        uint32_t t1 = V(7) + s1 + ((V(4) & V(5)) ^ (~V(4) & V(6))) + K[t] + w[t];
+        uint32_t s0 = rotr(V(0), 2) ^ rotr(V(0), 13) ^ rotr(V(0), 22);
+        uint32_t t2 = s0 + ((V(0) & V(1)) ^ (V(0) & V(2)) ^ (V(1) & V(2)));
+        V(3) += t1;
+        V(7) = t1 + t2;   /* the next round's a */
     }
+#undef V
     for (int i = 0; i < 8; i++) state[i] += v[i];
 }
 
