@@ -6,8 +6,10 @@ For each test model and its projector: the converter makes a GGUF, `gemma4 quant
 Every tensor must be the same (name, type, shape, bytes), and every key that both have.  The
 model runs from the converter's files: `gemma4 verify` holds its activations against
 Transformers', pictures and sound through the converter's projector file, drafting through the
-converter's drafter.  Needs torch, transformers and the gguf package."""
+converter's drafter; and once more from the converter's file in parts.  Needs torch, transformers
+and the gguf package."""
 import argparse
+import glob
 import json
 import os
 import shutil
@@ -86,6 +88,10 @@ def compare(ours, theirs, factor):
     return bad, len(p), len(x)
 
 
+def tensors_of(path):
+    return len(gguf.GGUFReader(path).tensors)
+
+
 def verify(a, *words):
     r = subprocess.run([a.gemma4, "verify", *words], capture_output=True, text=True, check=False)
     print(f"verify {' '.join(words[-1:])}: {r.stdout.strip().splitlines()[-1:] or r.stderr}")
@@ -99,7 +105,8 @@ def main():
     a = p.parse_args()
     failed = 0
     with tempfile.TemporaryDirectory() as a.work:
-        at = {k: os.path.join(a.work, k + ".gguf") for k in ("ours", "theirs", "media", "draft")}
+        at = {k: os.path.join(a.work, k + ".gguf") 
+              for k in ("ours", "theirs", "media", "draft", "parts")}
         for model in ("golden/tiny/even", "golden/tiny/small", "golden/tiny/mini"):
             for part in ("model", "model/assistant"):
                 for kind in ("f32", "bf16"):
@@ -128,6 +135,14 @@ def main():
             cases += ["image.h5"] if "even" in model else ["image_official.h5", "audio.h5"]
             for case in cases:
                 failed += verify(a, *whole, os.path.join(model, case))
+            convert(a, os.path.join(model, "model"), at["parts"], "bf16", "--split-max-tensors",
+                    str(tensors_of(at["theirs"]) // 3))
+            parts = sorted(glob.glob(os.path.join(a.work, "parts-*.gguf")))
+            print(f"{model} in {len(parts)} parts", end=": ")
+            failed += len(parts) < 3
+            failed += verify(a, "--model", parts[0], os.path.join(model, "text.h5"))
+            for part in parts:
+                os.unlink(part)
     print("agrees" if failed == 0 else f"{failed} differ")
     return 1 if failed else 0
 

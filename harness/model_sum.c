@@ -3,6 +3,7 @@
 
 #include "ref/base/arena.h"
 #include "ref/base/map.h"
+#include "ref/file/document.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -71,23 +72,30 @@ g4_status g4_sum_path(g4_sha256 *sha, const char *path, g4_err *err)
                                    : add_file(sha, path, "", err);
 }
 
+/* All parts of one that is split. */
+static g4_status add_gguf(g4_sha256 *sha, const g4_gguf *g, g4_err *err)
+{
+    for (size_t i = 0; i < g4_gguf_parts(g); i++)
+        G4_TRY(add_file(sha, g4_gguf_part(g, i), "", err));
+    return G4_OK;
+}
+
+static g4_status add_model(g4_sha256 *sha, const char *path, g4_err *err)
+{
+    g4_gguf_pair p;
+    G4_TRY(g4_gguf_open_model(&p, path, err));
+    g4_status s = add_gguf(sha, p.main, err);
+    if (s == G4_OK && p.media && p.media != p.main) s = add_gguf(sha, p.media, err);
+    g4_gguf_close_model(&p);
+    return s;
+}
+
 g4_status g4_model_sum(const char *path, char hex[G4_SHA256_HEX], g4_err *err)
 {
-    static const char between[] = ".gguf,";   /* of a model and its projector */
-    const char *cut = strstr(path, between);
-    g4_arena a = { NULL };
-    g4_status s = G4_OK;
     g4_sha256 sha;
     g4_sha256_begin(&sha);
-    if (cut) {
-        const char *first = g4_arena_strndup(&a, path, (size_t)(cut - path) + sizeof between - 2);
-        s = first ? add_file(&sha, first, "", err) : g4_nomem(err, path);
-        path = cut + sizeof between - 1;
-    }
-    if (s == G4_OK)
-        s = g4_path_kind(path) == 2 ? add_folder(&sha, path, counts, err)
-                                    : add_file(&sha, path, "", err);
+    g4_status s = g4_path_kind(path) == 2 ? add_folder(&sha, path, counts, err)
+                                          : add_model(&sha, path, err);
     g4_sha256_end(&sha, hex);
-    g4_arena_free(&a);
     return s;
 }

@@ -35,7 +35,7 @@ enum kind {
 
 static const g4_option table[] = {
     { "model", PATH, 0, 0, "MODEL", AT(model),
-      "checkpoint folder in Hugging Face's layout, or a GGUF file" },
+      "checkpoint folder in Hugging Face's layout, or a GGUF file (of one in parts: the first)" },
     { "draft", PATH, 0, 0, "MODEL", AT(draft),
       "drafter's folder or GGUF (default: MODEL/assistant where the command needs one)" },
     { "mmproj", PATH, 0, 0, "F.gguf", AT(mmproj),

@@ -215,6 +215,27 @@ START_TEST(bad_among_good)
 }
 END_TEST
 
+/* DIR itself is one peer's folder; another fails once it has given its first figures, which then
+ * count for nothing. */
+START_TEST(one_alone)
+{
+    json_error_t je;
+    put(".", whole);
+    put("late", TAKES "[ -e \"$0.ran\" ] && exit 9; : > \"$0.ran\"\n"
+        "echo '[{\"n_prompt\": 5, \"n_gen\": 0, \"avg_ts\": 9e9}, {\"n_prompt\": 0, \"n_gen\": 2, "
+        "\"avg_ts\": 9e9}]'\n");
+    if (!run("--repeat 2 -o json")) return;
+    ck_assert_msg(r.code == 0, "exit %d: %s", r.code, r.err);
+    ck_assert_msg(strstr(r.err, "late/llama-bench: exit 9\n") != NULL, "%s", r.err);
+    json_t *table = json_loads(r.out, 0, &je);
+    ck_assert_msg(table != NULL, "%s: %s", je.text, r.out);
+    ck_assert_uint_eq(json_array_size(table), 4);
+    ck_assert_double_eq(number(find(table, "peers", "pp5"), "median_ts"), 1000.5);
+    ck_assert_double_eq(number(find(table, "peers", "tg2"), "to_best_peer"), 1);
+    json_decref(table);
+}
+END_TEST
+
 START_TEST(nobody_left)
 {
     char path[TEMPDIR_MAX];
@@ -286,6 +307,7 @@ Suite *check_bench(void)
     tcase_set_timeout(t, 120);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, arguments_given);
+    tcase_add_test(t, one_alone);
     suite_add_tcase(s, t);
     return s;
 }

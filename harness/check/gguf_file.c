@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "harness/check/gguf_file.h"
 
+#include "ref/dtype/dtype.h"
+#include "ref/file/gguf_parts.h"
+
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,4 +75,48 @@ void gguf_tensor(gguf_file *f, const char *name, int rank, const uint64_t *dims,
 void gguf_pad(gguf_file *f, size_t alignment)
 {
     while (f->size % alignment != 0) gguf_uint(f, 0, 1);
+}
+
+static void copy_key(gguf_file *f, const g4_gguf_key *k)
+{
+    gguf_text(f, k->name);
+    if (k->is_array) gguf_uint(f, G4_GGUF_ARRAY, 4);
+    gguf_uint(f, k->type, 4);
+    if (k->is_array) gguf_uint(f, k->count, 8);
+    gguf_bytes(f, k->data, k->bytes);
+}
+
+/* Its tensors are [*first, *end). */
+static void range_of(const g4_gguf *g, int no, int count, int empty_first, size_t *first,
+                     size_t *end)
+{
+    size_t n = g4_gguf_tensors(g), parts = (size_t)(count - empty_first);
+    size_t i = (size_t)(no - empty_first);
+    *first = no < empty_first ? 0 : n * i / parts;
+    *end = no < empty_first ? 0 : n * (i + 1) / parts;
+}
+
+gguf_file gguf_part(const g4_gguf *g, int no, int count, int empty_first)
+{
+    gguf_file f = { 0 };
+    size_t first, end, keys = no ? 0 : g->key_count;
+    uint64_t dims[4], offset = 0;
+    range_of(g, no, count, empty_first, &first, &end);
+    gguf_head(&f, end - first, keys + 3);
+    for (size_t i = 0; i < keys; i++) copy_key(&f, &g->keys[i]);
+    gguf_key_uint(&f, "split.no", G4_GGUF_U16, (uint64_t)no, 2);
+    gguf_key_uint(&f, "split.count", G4_GGUF_U16, (uint64_t)count, 2);
+    gguf_key_uint(&f, "split.tensors.count", G4_GGUF_I32, g4_gguf_tensors(g), 4);
+    for (size_t i = first; i < end; i++) {
+        const g4_tensor *t = g4_gguf_tensor_at(g, i);
+        for (int d = 0; d < t->rank; d++) dims[d] = (uint64_t)t->shape[t->rank - 1 - d];
+        gguf_tensor(&f, t->name, t->rank, dims, (uint32_t)g4_dtype_get(t->dtype)->gguf, offset);
+        offset += (t->bytes + 31) & ~(uint64_t)31;
+    }
+    for (size_t i = first; i < end; i++) {
+        gguf_pad(&f, 32);
+        gguf_bytes(&f, g4_gguf_tensor_at(g, i)->data, g4_gguf_tensor_at(g, i)->bytes);
+    }
+    gguf_pad(&f, 32);
+    return f;
 }

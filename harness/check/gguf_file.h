@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ref/file/gguf.h"
+
 typedef struct gguf_file {
     uint8_t *data;      /* malloc'ed */
     size_t size, capacity;
@@ -21,5 +23,9 @@ void gguf_key_array(gguf_file *f, const char *key, uint32_t type, uint64_t count
 void gguf_tensor(gguf_file *f, const char *name, int rank, const uint64_t *dims, uint32_t type,
                  uint64_t offset);
 void gguf_pad(gguf_file *f, size_t alignment);
+
+/* Part no of count of a model, as llama-gguf-split writes it: the first has the keys; tensors
+ * are dealt in the order of their names, none to the first where it is to stay empty. */
+gguf_file gguf_part(const g4_gguf *g, int no, int count, int empty_first);
 
 #endif

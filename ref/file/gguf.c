@@ -1,28 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "ref/file/gguf.h"
+#include "ref/file/gguf_parts.h"
 
-#include "ref/base/arena.h"
 #include "ref/base/bytes.h"
-#include "ref/base/map.h"
 #include "ref/dtype/dtype.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Bounds of names are ggml's; the counts leave room for 100 times the keys of real files. */
-enum { MAX_KEYS = 1 << 16, MAX_TENSORS = 1 << 20, MAX_KEY_NAME = 65535, MAX_TENSOR_NAME = 63,
-       MAX_DIMS = 4, ALIGNMENT = 32, MAX_ALIGNMENT = 1 << 20 };
+/* Bounds of names are ggml's; the count leaves room for 100 times the keys of real files. */
+enum { MAX_KEYS = 1 << 16, MAX_KEY_NAME = 65535, MAX_TENSOR_NAME = 63, MAX_DIMS = 4,
+       ALIGNMENT = 32, MAX_ALIGNMENT = 1 << 20 };
 /* What the smallest record takes: a key of one byte, a tensor of one dimension. */
 enum { KEY_BYTES = 8 + 1 + 4 + 1, TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8 };
-
-struct g4_gguf {
-    const char *file;
-    g4_map map;                /* of g4_gguf_open */
-    g4_arena arena;
-    g4_gguf_key *keys;         /* [key_count], sorted by name */
-    g4_tensor *tensors;        /* [tensor_count], sorted by name */
-    size_t key_count, tensor_count;
-};
 
 static size_t left(const g4_bytes *b)
 {
@@ -228,6 +217,18 @@ static int by_tensor(const void *a, const void *b)
     return strcmp(((const g4_tensor *)a)->name, ((const g4_tensor *)b)->name);
 }
 
+g4_status g4_gguf_sort_tensors(const g4_gguf *g, g4_err *err)
+{
+    g4_tensor *t = g->tensors;
+    if (g->tensor_count > 1) qsort(t, g->tensor_count, sizeof *t, by_tensor);
+    for (size_t i = 1; i < g->tensor_count; i++)
+        if (strcmp(t[i - 1].name, t[i].name) == 0)
+            return g4_fail(err, G4_EINPUT, "%s: tensor %s is there twice%s%s", t[i].file,
+                           t[i].name, t[i].file == t[i - 1].file ? "" : ", also in ",
+                           t[i].file == t[i - 1].file ? "" : t[i - 1].file);
+    return G4_OK;
+}
+
 static g4_status read_alignment(const g4_gguf *g, size_t *alignment, g4_err *err)
 {
     const g4_gguf_key *k = g4_gguf_find(g, "general.alignment");
@@ -244,7 +245,7 @@ static g4_status read_alignment(const g4_gguf *g, size_t *alignment, g4_err *err
 static g4_status read_tensors(g4_gguf *g, g4_bytes *b, uint64_t n, g4_err *err)
 {
     size_t alignment;
-    if (n > left(b) / TENSOR_BYTES || n > MAX_TENSORS)
+    if (n > left(b) / TENSOR_BYTES || n > G4_GGUF_MAX_TENSORS)
         return g4_fail(err, G4_EINPUT, "%s: %llu tensors in %zu bytes", g->file,
                        (unsigned long long)n, left(b));
     g->tensors = g4_arena_alloc(&g->arena, (size_t)n + 1, sizeof *g->tensors);
@@ -254,12 +255,7 @@ static g4_status read_tensors(g4_gguf *g, g4_bytes *b, uint64_t n, g4_err *err)
     for (; g->tensor_count < n; g->tensor_count++)
         G4_TRY(read_tensor(g, b, g->tensor_count, &offset[g->tensor_count], err));
     G4_TRY(place(g, b, offset, alignment, err));
-    if (n > 1) qsort(g->tensors, (size_t)n, sizeof *g->tensors, by_tensor);
-    for (size_t i = 1; i < n; i++)
-        if (strcmp(g->tensors[i - 1].name, g->tensors[i].name) == 0)
-            return g4_fail(err, G4_EINPUT, "%s: tensor %s is there twice", g->file,
-                           g->tensors[i].name);
-    return G4_OK;
+    return g4_gguf_sort_tensors(g, err);
 }
 
 /* ---- the file ---- */
@@ -304,23 +300,42 @@ static g4_status make(g4_gguf **out, const char *file, const uint8_t *data, size
     return G4_OK;
 }
 
-g4_status g4_gguf_open(g4_gguf **g, const char *path, g4_err *err)
+g4_status g4_gguf_open_part(g4_gguf **g, const char *path, g4_err *err)
 {
     return make(g, path, NULL, 0, err);
+}
+
+/* What make() gave, with the parts that it says it has. */
+static g4_status joined(g4_gguf **g, int siblings, g4_err *err)
+{
+    g4_status s = g4_gguf_join(*g, siblings, err);
+    if (s == G4_OK) return G4_OK;
+    g4_gguf_close(*g);
+    *g = NULL;
+    return s;
+}
+
+g4_status g4_gguf_open(g4_gguf **g, const char *path, g4_err *err)
+{
+    G4_TRY(g4_gguf_open_part(g, path, err));
+    return joined(g, 1, err);
 }
 
 g4_status g4_gguf_parse(g4_gguf **g, const char *file, const uint8_t *data, size_t size,
                         g4_err *err)
 {
-    return make(g, file, data ? data : (const uint8_t *)"", size, err);
+    G4_TRY(make(g, file, data ? data : (const uint8_t *)"", size, err));
+    return joined(g, 0, err);
 }
 
 void g4_gguf_close(g4_gguf *g)
 {
-    if (!g) return;
-    g4_map_close(&g->map);
-    g4_arena_free(&g->arena);
-    free(g);
+    for (g4_gguf *next; g; g = next) {
+        next = g->next;
+        g4_map_close(&g->map);
+        g4_arena_free(&g->arena);
+        free(g);
+    }
 }
 
 g4_status g4_gguf_kind_of(const g4_gguf *g, g4_gguf_kind *kind, g4_err *err)

@@ -35,8 +35,9 @@ typedef struct g4_gguf_key {
 
 typedef struct g4_gguf g4_gguf;
 
+/* Of a model in parts: by its first, which then has the tensors of all (gguf_split.c). */
 g4_status g4_gguf_open(g4_gguf **g, const char *path, g4_err *err);
-/* From memory; file (for messages) and data must outlive it. */
+/* From memory, one that is whole; file (for messages) and data must outlive it. */
 g4_status g4_gguf_parse(g4_gguf **g, const char *file, const uint8_t *data, size_t size,
                         g4_err *err);
 void g4_gguf_close(g4_gguf *g);
@@ -47,6 +48,8 @@ typedef enum g4_gguf_kind { G4_GGUF_MODEL, G4_GGUF_DRAFTER, G4_GGUF_MEDIA } g4_g
 g4_status g4_gguf_kind_of(const g4_gguf *g, g4_gguf_kind *kind, g4_err *err);
 
 const char *g4_gguf_file(const g4_gguf *g);
+size_t g4_gguf_parts(const g4_gguf *g);                  /* 1: one file */
+const char *g4_gguf_part(const g4_gguf *g, size_t i);    /* that file's path; NULL: no more */
 /* NULL: none of that name. */
 const g4_gguf_key *g4_gguf_find(const g4_gguf *g, const char *key);
 const g4_tensor *g4_gguf_tensor(const g4_gguf *g, const char *name);   /* ggml's name */

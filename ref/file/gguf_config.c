@@ -359,11 +359,8 @@ static g4_status start(build *b, const g4_gguf_pair *p, g4_err *err)
 
 static g4_status fill_text(build *b)
 {
-    const g4_gguf_key *pattern, *split = g4_gguf_find(b->g, "split.count");
+    const g4_gguf_key *pattern;
     const g4_tensor *embd = g4_gguf_tensor(b->g, "token_embd.weight");
-    if (split && g4_gguf_is_int(split) && g4_gguf_int(split, 0) > 1)
-        return g4_fail(b->err, G4_EINPUT, "%s: is one of %lld files; join them first "
-                       "(llama-gguf-split --merge)", b->file, (long long)g4_gguf_int(split, 0));
     if (!embd || embd->rank != 2)
         return g4_fail(b->err, G4_EINPUT, "%s: tensor token_embd.weight is missing", b->file);
     G4_TRY(get_int(b, "block_count", 1, &b->layers));
