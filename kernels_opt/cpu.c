@@ -92,7 +92,7 @@ unsigned g4_cpu_isas(void)
 const char *g4_isa_print(char text[G4_ISA_TEXT], unsigned isas)
 {
     size_t at = 0;
-    for (int i = 0; i < NAMES; i++) {   /* all names together have 48 letters: they fit */
+    for (int i = 0; i < NAMES; i++) {   /* all names and their commas are 54 letters: they fit */
         if (!(isas & names[i].isa)) continue;
         if (at) text[at++] = ',';
         size_t n = strlen(names[i].name);

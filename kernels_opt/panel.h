@@ -37,7 +37,18 @@ enum {
     G4_XQ_TOKENS = 16,       /* tokens of a whole tile */
     G4_XQ_FEW = 8,           /* most tokens of any other */
     G4_XQ_BYTES = 40,        /* a token's block: 32 values, scale, correction */
+    G4_PANEL_AHEAD = 9216,   /* bytes ahead of use that weights are called for [N50] */
 };
+
+/* K(name in kernels.def, dtype, isa) for every format that has panels. */
+#define G4_PANEL_TYPES(K, isa) \
+    K(q4_0, G4_Q4_0, isa)      \
+    K(q8_0, G4_Q8_0, isa)      \
+    K(q4_k, G4_Q4_K, isa)      \
+    K(q5_k, G4_Q5_K, isa)      \
+    K(q6_k, G4_Q6_K, isa)      \
+    K(iq4_nl, G4_IQ4_NL, isa)  \
+    K(iq4_xs, G4_IQ4_XS, isa)
 
 /* What a block of x carries beside its values and scale, in 4 bytes. */
 typedef enum g4_correction {

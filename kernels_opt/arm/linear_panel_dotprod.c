@@ -13,7 +13,6 @@
 #include <string.h>
 
 enum {
-    AHEAD = 9216,   /* bytes ahead of use that weights are called for [N50] */
     QUADS = 4,      /* of rows */
     GROUPS = 4,     /* of 4 weights, in a pass */
 };
@@ -189,7 +188,7 @@ G4_INLINE void tile_of(const panel_tile *a, int64_t T, g4_dtype type)
         for (int s = 0; s < QUADS; s++) sums.acc[t][s] = vdupq_n_f32(0.0f);
     for (int64_t at = 0; at < a->blocks; at += f.blocks, record += f.record) {
         int n = (int)g4_min(f.blocks, a->blocks - at);
-        for (int k = 0; k < f.record; k += 64) __builtin_prefetch(record + AHEAD + k);
+        for (int k = 0; k < f.record; k += 64) __builtin_prefetch(record + G4_PANEL_AHEAD + k);
         for (int j = 0; j < n; j++, x += T * G4_XQ_BYTES) {
             scales v;
 G4_UNROLL

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The vector of c/linear.h and c/attend.h as one NEON register: a quarter of the
+ * The vector that the files of c/ are written for, as one NEON register: a quarter of the
  * lanes; and the fold of four outputs at once. */
 #ifndef G4_KERNELS_VEC_NEON_H
 #define G4_KERNELS_VEC_NEON_H

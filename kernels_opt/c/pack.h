@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Widening loads and the packing of rows into panels, on vectors of VEC lanes.
- * A file x86/linear_*.c or arm/linear_*.c includes its vector header first. */
+ * The file of an ISA that includes this has its vector header in front. */
 #ifndef G4_KERNELS_C_PACK_H
 #define G4_KERNELS_C_PACK_H
 

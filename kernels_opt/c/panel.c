@@ -35,12 +35,12 @@ static void put_nibbles(unsigned char *block, int r, const unsigned char q[16])
 
 static void put_legacy(unsigned char *record, int k, int r, const unsigned char *in, g4_dtype type)
 {
+    unsigned char *block = record + g4_panel_weights_at(type, k);
     memcpy(record + 32 * k + 2 * r, in, 2);
     if (type != G4_Q8_0) {
-        put_nibbles(record + 64 + 256 * k, r, in + 2);
+        put_nibbles(block, r, in + 2);
         return;
     }
-    unsigned char *block = record + 64 + 512 * k;
     for (int i = 0; i < 8; i++)
         for (int c = 0; c < 4; c++)   /* int8 + 128: the dot product wants one side unsigned */
             block[64 * i + 4 * r + c] = in[2 + 4 * i + c] ^ 0x80;
@@ -55,13 +55,14 @@ static void put_half(unsigned char *block, int r, const unsigned char in[32], in
     put_nibbles(block, r, q);
 }
 
-static void put_minima(unsigned char *record, int r, const unsigned char *in, int five)
+static void put_minima(unsigned char *record, int r, const unsigned char *in, g4_dtype type)
 {
+    const int five = type == G4_Q5_K;
     const unsigned char *q = in + (five ? 48 : 16);
     memcpy(record + 2 * r, in, 2);
     memcpy(record + 32 + 2 * r, in + 2, 2);
     for (int j = 0; j < SUPER_BLOCKS; j++) {
-        unsigned char *block = record + 256 + (five ? 320 : 256) * j;
+        unsigned char *block = record + g4_panel_weights_at(type, j);
         unsigned char *high = record + 192 + 16 * (j / 2) + r;
         int s, m;
         g4_scale6_get(in + 4, j, &s, &m);
@@ -86,7 +87,7 @@ static void put_q6_k(unsigned char *record, int r, const unsigned char *in)
     for (int j = 0; j < SUPER_BLOCKS; j++) {
         const unsigned char *low = in + 64 * (j / 4) + 32 * (j % 2);
         const unsigned char *top = in + 128 + 32 * (j / 4);
-        unsigned char *block = record + 320 + 384 * j;
+        unsigned char *block = record + g4_panel_weights_at(G4_Q6_K, j);
         put_half(block, r, low, j / 2 % 2);
         for (int h = 0; h < 2; h++)
             for (int c = 0; c < 4; c++) {
@@ -103,7 +104,8 @@ static void put_iq4_xs(unsigned char *record, int r, const unsigned char *in)
     memcpy(record + 2 * r, in, 2);
     memcpy(record + 32 + 2 * r, in + 2, 2);
     for (int j = 0; j < 4; j++) record[64 + 16 * j + r] = in[4 + j];
-    for (int j = 0; j < SUPER_BLOCKS; j++) put_nibbles(record + 128 + 256 * j, r, in + 8 + 16 * j);
+    for (int j = 0; j < SUPER_BLOCKS; j++)
+        put_nibbles(record + g4_panel_weights_at(G4_IQ4_XS, j), r, in + 8 + 16 * j);
 }
 
 static void put_row(unsigned char *panel, const g4_panel_format *f, const g4_mat *w, int64_t row)
@@ -114,8 +116,8 @@ static void put_row(unsigned char *panel, const g4_panel_format *f, const g4_mat
     int64_t blocks = w->cols / info->block;
     for (int64_t b = 0; b < blocks; b++, in += info->bytes) {
         switch (w->dtype) {
-        case G4_Q4_K: put_minima(panel + b * f->record, r, in, 0); break;
-        case G4_Q5_K: put_minima(panel + b * f->record, r, in, 1); break;
+        case G4_Q4_K:
+        case G4_Q5_K: put_minima(panel + b * f->record, r, in, w->dtype); break;
         case G4_Q6_K: put_q6_k(panel + b * f->record, r, in); break;
         case G4_IQ4_XS: put_iq4_xs(panel + b * f->record, r, in); break;
         default: put_legacy(panel + b / 2 * f->record, (int)(b % 2), r, in, w->dtype);

@@ -33,7 +33,7 @@ static inline void level_weights(panel_block *b, const unsigned char *weights, i
 static inline void legacy_block(panel_block *b, const unsigned char *record, int k, int r,
                                 g4_dtype type)
 {
-    const unsigned char *q = record + 64 + (type == G4_Q8_0 ? 512 : 256) * k;
+    const unsigned char *q = record + g4_panel_weights_at(type, k);
     b->scale[0] = b->scale[1] = half_at(record + 32 * k, r);
     if (type == G4_IQ4_NL) level_weights(b, q, r);
     for (int i = 0; i < G4_PANEL_BLOCK && type != G4_IQ4_NL; i++)
@@ -41,21 +41,21 @@ static inline void legacy_block(panel_block *b, const unsigned char *record, int
 }
 
 static inline void minima_block(panel_block *b, const unsigned char *record, int j, int r,
-                                int five)
+                                g4_dtype type)
 {
-    const unsigned char *q = record + 256 + (five ? 320 : 256) * j;
+    const unsigned char *q = record + g4_panel_weights_at(type, j);
     int low = record[64 + 16 * j + r], high = record[192 + 16 * (j / 2) + r] >> 4 * (j % 2);
     b->scale[0] = b->scale[1] = half_at(record, r) * (float)((low & 15) | (high & 3) << 4);
     b->minimum = half_at(record + 32, r) * (float)(low >> 4 | (high >> 2 & 3) << 4);
     for (int i = 0; i < G4_PANEL_BLOCK; i++) {
         b->w[i] = nibble_at(q, r, i);
-        if (five) b->w[i] |= (q[256 + 4 * r + i % 4] >> i / 4 & 1) << 4;
+        if (type == G4_Q5_K) b->w[i] |= (q[256 + 4 * r + i % 4] >> i / 4 & 1) << 4;
     }
 }
 
 static inline void q6_k_block(panel_block *b, const unsigned char *record, int j, int r)
 {
-    const unsigned char *q = record + 320 + 384 * j;
+    const unsigned char *q = record + g4_panel_weights_at(G4_Q6_K, j);
     for (int h = 0; h < 2; h++)
         b->scale[h] = half_at(record, r) * (float)(signed char)record[64 + 16 * (2 * j + h) + r];
     for (int i = 0; i < G4_PANEL_BLOCK; i++) {
@@ -68,7 +68,7 @@ static inline void iq4_xs_block(panel_block *b, const unsigned char *record, int
 {
     int low = record[64 + 16 * (j / 2) + r] >> 4 * (j % 2) & 15;
     int high = g4_load_u16(record + 32 + 2 * r) >> 2 * j & 3;
-    level_weights(b, record + 128 + 256 * j, r);
+    level_weights(b, record + g4_panel_weights_at(G4_IQ4_XS, j), r);
     b->scale[0] = b->scale[1] = half_at(record, r) * (float)((low | high << 4) - 32);
 }
 
@@ -80,8 +80,8 @@ static inline panel_block panel_block_get(const unsigned char *panel, const g4_p
     int j = (int)(at % f->blocks);
     panel_block b = { .minimum = 0 };
     switch (type) {
-    case G4_Q4_K: minima_block(&b, record, j, r, 0); break;
-    case G4_Q5_K: minima_block(&b, record, j, r, 1); break;
+    case G4_Q4_K:
+    case G4_Q5_K: minima_block(&b, record, j, r, type); break;
     case G4_Q6_K: q6_k_block(&b, record, j, r); break;
     case G4_IQ4_XS: iq4_xs_block(&b, record, j, r); break;
     default: legacy_block(&b, record, j, r, type);

@@ -37,20 +37,13 @@ G4_INLINE void tiles_from(const g4_linear_args *a, int64_t first, int64_t r0, in
     }
 }
 
-/* G4_PANEL_KERNEL(name in kernels.def, dtype, ISA) */
+/* A kernel each: whole calls go to linear. */
 #define G4_PANEL_KERNEL(name, type, isa)                                                       \
     void g4_linear_panel_##name##_##isa(const g4_linear_args *a, int64_t r0, int64_t r1)       \
     {                                                                                          \
         linear(a, r0, r1, type);                                                               \
     }
 
-#define G4_PANEL_KERNELS(isa)                       \
-    G4_PANEL_KERNEL(q4_0, G4_Q4_0, isa)             \
-    G4_PANEL_KERNEL(q8_0, G4_Q8_0, isa)             \
-    G4_PANEL_KERNEL(q4_k, G4_Q4_K, isa)             \
-    G4_PANEL_KERNEL(q5_k, G4_Q5_K, isa)             \
-    G4_PANEL_KERNEL(q6_k, G4_Q6_K, isa)             \
-    G4_PANEL_KERNEL(iq4_nl, G4_IQ4_NL, isa)         \
-    G4_PANEL_KERNEL(iq4_xs, G4_IQ4_XS, isa)
+#define G4_PANEL_KERNELS(isa) G4_PANEL_TYPES(G4_PANEL_KERNEL, isa)
 
 #endif

@@ -30,7 +30,6 @@ enum { DPBUSD = 0 };
 #endif
 
 enum {
-    AHEAD = 9216,   /* bytes ahead of use that weights are called for [N50] */
     SIDES = 2,      /* rows 0..7 and 8..15 */
     GROUPS = 4,     /* of 4 weights, in a pass */
 };
@@ -268,7 +267,7 @@ G4_INLINE void tile_of(const panel_tile *a, int64_t T, g4_dtype type)
     for (int64_t at = 0; at < a->blocks; at += f.blocks, record += f.record) {
         int n = (int)g4_min(f.blocks, a->blocks - at);
         for (int k = 0; k < f.record; k += 64)
-            _mm_prefetch((const char *)record + AHEAD + k, _MM_HINT_T0);
+            _mm_prefetch((const char *)record + G4_PANEL_AHEAD + k, _MM_HINT_T0);
         for (int j = 0; j < n; j++, x += T * G4_XQ_BYTES)
             block_tile(&sums, record, j, x, T, type);
     }

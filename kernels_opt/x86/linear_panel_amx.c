@@ -40,13 +40,6 @@ G4_INLINE void unpack_run(panel_run *run, const unsigned char *panel, int64_t at
     }
 }
 
-G4_INLINE __m512 float_all(const unsigned char *p)
-{
-    float f;
-    memcpy(&f, p, sizeof f);
-    return _mm512_set1_ps(f);
-}
-
 /* Sums [16 tokens][16 rows] of a block, or of half of one, into the accumulators. */
 G4_INLINE void take(__m512 acc[G4_XQ_TOKENS], const int32_t sums[G4_XQ_TOKENS][G4_PANEL_ROWS],
                     __m512 scale, const unsigned char *d)
@@ -54,7 +47,7 @@ G4_INLINE void take(__m512 acc[G4_XQ_TOKENS], const int32_t sums[G4_XQ_TOKENS][G
     G4_UNROLL
     for (int t = 0; t < G4_XQ_TOKENS; t++) {
         __m512 sum = _mm512_cvtepi32_ps(_mm512_load_si512(sums[t]));
-        acc[t] = _mm512_fmadd_ps(sum, _mm512_mul_ps(scale, float_all(d + 4 * t)), acc[t]);
+        acc[t] = _mm512_fmadd_ps(sum, _mm512_mul_ps(scale, floats_of(d + 4 * t)), acc[t]);
     }
 }
 
@@ -87,7 +80,7 @@ G4_INLINE void amx_tile(tile_file *file, float *y, int64_t ldy, __mmask16 rows,
         take(acc, sums[0], run->scale[i][0], d);
         if (parts == 2) take(acc, sums[1], run->scale[i][1], d);
         for (int t = 0; minima && t < G4_XQ_TOKENS; t++)
-            acc[t] = _mm512_fnmadd_ps(run->minimum[i], float_all(c + 4 * t), acc[t]);
+            acc[t] = _mm512_fnmadd_ps(run->minimum[i], floats_of(c + 4 * t), acc[t]);
     }
     G4_UNROLL
     for (int t = 0; t < G4_XQ_TOKENS; t++)
@@ -131,11 +124,8 @@ static g4_linear_args rest_of(const g4_linear_args *a, int64_t done)
     return rest;
 }
 
-#define AMX_NAME2(name, isa) g4_linear_panel_##name##_##isa
-#define AMX_NAME(name, isa) AMX_NAME2(name, isa)
-
-#define AMX_KERNEL(name, type)                                                              \
-    void AMX_NAME(name, G4_AMX_NAME)(const g4_linear_args *a, int64_t r0, int64_t r1)       \
+#define AMX_KERNEL(name, type, isa)                                                         \
+    void g4_linear_panel_##name##_##isa(const g4_linear_args *a, int64_t r0, int64_t r1)    \
     {                                                                                       \
         int64_t tiles = a->tokens / G4_XQ_TOKENS;                                           \
         g4_linear_args rest = rest_of(a, tiles * G4_XQ_TOKENS);                             \
@@ -143,10 +133,4 @@ static g4_linear_args rest_of(const g4_linear_args *a, int64_t done)
         if (rest.tokens) g4_linear_panel_##name##_vnni(&rest, r0, r1);                      \
     }
 
-AMX_KERNEL(q4_0, G4_Q4_0)
-AMX_KERNEL(q8_0, G4_Q8_0)
-AMX_KERNEL(q4_k, G4_Q4_K)
-AMX_KERNEL(q5_k, G4_Q5_K)
-AMX_KERNEL(q6_k, G4_Q6_K)
-AMX_KERNEL(iq4_nl, G4_IQ4_NL)
-AMX_KERNEL(iq4_xs, G4_IQ4_XS)
+G4_PANEL_TYPES(AMX_KERNEL, G4_AMX_NAME)

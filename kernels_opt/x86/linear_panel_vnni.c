@@ -13,8 +13,6 @@
 #include "kernels_opt/x86/panel_avx512.h"
 
 enum {
-    AHEAD = 9216,   /* bytes ahead of use that weights are called for: a tile of 8 tokens computes
-                     * too long on a line for the hardware to look ahead by itself [N50] */
     PANELS = 2, TOKENS = 4,   /* of a prefill's tile */
     RUN = 24,       /* blocks: two panels' unpacked ones stay in the level-1 cache [N50] */
     TILES = 32,     /* of 16 tokens, whose part of x stays in the level-2 cache */
@@ -31,6 +29,16 @@ G4_INLINE __m512i half_start(const unsigned char *correction, int h)
              : _mm512_srai_epi32(_mm512_slli_epi32(v, 16), 11);
 }
 
+/* Where a token's sum starts: `part` is a half of the block in q6_k. */
+G4_INLINE __m512i sum_start(const unsigned char *correction, int part, g4_dtype type)
+{
+    int32_t start;
+    memcpy(&start, correction, 4);
+    return type == G4_Q6_K                      ? half_start(correction, part)
+           : type == G4_Q4_K || type == G4_Q5_K ? _mm512_setzero_si512()
+                                                : _mm512_set1_epi32(start);
+}
+
 G4_INLINE __m512i dot(__m512i sum, __m512i w, const unsigned char *q)
 {
     int32_t four;
@@ -38,40 +46,24 @@ G4_INLINE __m512i dot(__m512i sum, __m512i w, const unsigned char *q)
     return _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(four));
 }
 
-G4_INLINE float float_at(const unsigned char *p)
-{
-    float f;
-    memcpy(&f, p, 4);
-    return f;
-}
-
 /* One block of the panel times the same block of T tokens. */
 TILE void block_tile(__m512 *acc, const block_regs *b, const unsigned char *x, int T,
-                          g4_dtype type)
+                     g4_dtype type)
 {
     const unsigned char *d = x + G4_PANEL_BLOCK * T, *correction = d + 4 * T;
+    const int parts = type == G4_Q6_K ? 2 : 1, minima = type == G4_Q4_K || type == G4_Q5_K;
 TILE_UNROLL
     for (int t = 0; t < T; t++) {
         const unsigned char *q = x + G4_PANEL_BLOCK * t;
-        __m512 dt = _mm512_set1_ps(float_at(d + 4 * t));
-        int32_t start;
-        memcpy(&start, correction + 4 * t, 4);
-        if (type == G4_Q6_K) {
-            for (int h = 0; h < 2; h++) {
-                __m512i sum = half_start(correction + 4 * t, h);
-                for (int i = 4 * h; i < 4 * h + 4; i++) sum = dot(sum, b->w[i], q + 4 * i);
-                acc[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_mul_ps(b->scale[h], dt),
-                                         acc[t]);
-            }
-            continue;
+        __m512 dt = floats_of(d + 4 * t);
+        for (int part = 0; part < parts; part++) {
+            __m512i sum = sum_start(correction + 4 * t, part, type);
+            for (int i = 8 / parts * part; i < 8 / parts * (part + 1); i++)
+                sum = dot(sum, b->w[i], q + 4 * i);
+            acc[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_mul_ps(b->scale[part], dt),
+                                     acc[t]);
         }
-        int minima = type == G4_Q4_K || type == G4_Q5_K;
-        __m512i sum = minima ? _mm512_setzero_si512() : _mm512_set1_epi32(start);
-        for (int i = 0; i < 8; i++) sum = dot(sum, b->w[i], q + 4 * i);
-        acc[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_mul_ps(b->scale[0], dt), acc[t]);
-        if (minima)
-            acc[t] = _mm512_fnmadd_ps(b->minimum, _mm512_set1_ps(float_at(correction + 4 * t)),
-                                      acc[t]);
+        if (minima) acc[t] = _mm512_fnmadd_ps(b->minimum, floats_of(correction + 4 * t), acc[t]);
     }
 }
 
@@ -86,8 +78,9 @@ TILE_UNROLL
     for (int t = 0; t < T; t++) acc[t] = _mm512_setzero_ps();
     int64_t at = 0;
     for (; at + f.blocks <= a->blocks; at += f.blocks, record += f.record) {
-        for (int k = 0; k < f.record; k += 64)
-            _mm_prefetch((const char *)record + AHEAD + k, _MM_HINT_T0);
+        for (int k = 0; k < f.record; k += 64)   /* 8 tokens compute too long on a line for the
+                                                  * hardware to look ahead by itself [N50] */
+            _mm_prefetch((const char *)record + G4_PANEL_AHEAD + k, _MM_HINT_T0);
         for (int j = 0; j < f.blocks; j++, x += T * G4_XQ_BYTES) {
             unpack(&b, record, j, type);
             block_tile(acc, &b, x, T, type);
@@ -148,16 +141,6 @@ G4_INLINE void unpack_run(panel_run *run, int p, const unsigned char *panel, int
     }
 }
 
-/* Where a token's sum starts: `part` is a half of the block in q6_k. */
-G4_INLINE __m512i sum_start(const unsigned char *correction, int part, g4_dtype type)
-{
-    int32_t start;
-    memcpy(&start, correction, 4);
-    return type == G4_Q6_K                      ? half_start(correction, part)
-           : type == G4_Q4_K || type == G4_Q5_K ? _mm512_setzero_si512()
-                                                : _mm512_set1_epi32(start);
-}
-
 /* A block of both panels times a block of TOKENS tokens: their values, scales, corrections. */
 TILE void run_block(__m512 acc[TOKENS][PANELS], const panel_run *run, int i,
                     const unsigned char *q, const unsigned char *d, const unsigned char *c,
@@ -183,7 +166,7 @@ TILE_UNROLL
                                     q + G4_PANEL_BLOCK * t + 4 * v);
 TILE_UNROLL
         for (int t = 0; t < TOKENS; t++) {
-            __m512 dt = _mm512_set1_ps(float_at(d + 4 * t));
+            __m512 dt = floats_of(d + 4 * t);
 TILE_UNROLL
             for (int p = 0; p < PANELS; p++)
                 acc[t][p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[t][p]),
@@ -194,14 +177,13 @@ TILE_UNROLL
     for (int t = 0; minima && t < TOKENS; t++)
 TILE_UNROLL
         for (int p = 0; p < PANELS; p++)
-            acc[t][p] = _mm512_fnmadd_ps(run->minimum[i][p],
-                                         _mm512_set1_ps(float_at(c + 4 * t)), acc[t][p]);
+            acc[t][p] = _mm512_fnmadd_ps(run->minimum[i][p], floats_of(c + 4 * t), acc[t][p]);
 }
 
 /* TOKENS tokens from t of the tile whose block is x.  The hardware does not look
  * ahead over strides of a tile's block: `next` has the tokens that come then. */
 TILE void run_tokens(float *y, int64_t ldy, const panel_run *run, const unsigned char *x,
-                          int t, const unsigned char *next, g4_dtype type)
+                     int t, const unsigned char *next, g4_dtype type)
 {
     enum { BLOCK = G4_XQ_TOKENS * G4_XQ_BYTES, SCALES = G4_PANEL_BLOCK * G4_XQ_TOKENS };
     __m512 acc[TOKENS][PANELS];

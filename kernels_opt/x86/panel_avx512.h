@@ -33,6 +33,13 @@ G4_INLINE __m512 halves_at(const unsigned char *p)
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
 }
 
+G4_INLINE __m512 floats_of(const unsigned char *p)
+{
+    float f;
+    memcpy(&f, p, 4);
+    return _mm512_set1_ps(f);
+}
+
 /* 16 bytes as int32. */
 G4_INLINE __m512i widen(const unsigned char *p)
 {
@@ -108,20 +115,21 @@ G4_INLINE void scale_iq4_xs(block_regs *b, const unsigned char *record, int j)
 /* Block j of a record. */
 TILE void unpack(block_regs *b, const unsigned char *record, int j, g4_dtype type)
 {
+    const unsigned char *weights = record + g4_panel_weights_at(type, j);
     switch (type) {
     case G4_Q8_0:
         b->scale[0] = halves_at(record + 32 * j);
-        for (int i = 0; i < 8; i++) b->w[i] = bytes_at(record + 64 + 512 * j + 64 * i);
+        for (int i = 0; i < 8; i++) b->w[i] = bytes_at(weights + 64 * i);
         break;
     case G4_Q4_0:
     case G4_IQ4_NL:
         b->scale[0] = halves_at(record + 32 * j);
-        nibbles(b->w, record + 64 + 256 * j);
+        nibbles(b->w, weights);
         if (type == G4_IQ4_NL) levels(b->w);
         break;
     case G4_IQ4_XS:
         scale_iq4_xs(b, record, j);
-        nibbles(b->w, record + 128 + 256 * j);
+        nibbles(b->w, weights);
         levels(b->w);
         break;
     case G4_Q6_K:
@@ -131,13 +139,13 @@ TILE void unpack(block_regs *b, const unsigned char *record, int j, g4_dtype typ
             b->scale[h] = _mm512_mul_ps(halves_at(record),
                                         _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(scale)));
         }
-        nibbles(b->w, record + 320 + 384 * j);
-        top_bits(b->w, record + 320 + 384 * j + 256);
+        nibbles(b->w, weights);
+        top_bits(b->w, weights + 256);
         break;
     default:   /* Q4_K, Q5_K */
         scales6(b, record, j);
-        nibbles(b->w, record + 256 + (type == G4_Q5_K ? 320 : 256) * j);
-        if (type == G4_Q5_K) fifth_bits(b->w, record + 256 + 320 * j + 256);
+        nibbles(b->w, weights);
+        if (type == G4_Q5_K) fifth_bits(b->w, weights + 256);
     }
 }
 

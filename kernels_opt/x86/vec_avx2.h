@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The vector of c/linear.h and c/attend.h as one ymm register: half the lanes. */
+ * The vector that the files of c/ are written for, as one ymm register: half the lanes. */
 #ifndef G4_KERNELS_VEC_AVX2_H
 #define G4_KERNELS_VEC_AVX2_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The vector of c/linear.h and c/attend.h as one zmm register: all 16 lanes. */
+ * The vector that the files of c/ are written for, as one zmm register: all 16 lanes. */
 #ifndef G4_KERNELS_VEC_AVX512_H
 #define G4_KERNELS_VEC_AVX512_H
 
