@@ -98,6 +98,19 @@ def verify(a, *words):
     return r.returncode != 0
 
 
+def check_projector(a, folder, at):
+    """How much of the projector file differs from the converter's, in all its formats."""
+    failed = 0
+    for kind in ("f32", "f16", "q8_0", "bf16"):
+        convert(a, folder, at["media"], kind, "--mmproj")
+        subprocess.run([a.gemma4, "quantize", "--model", folder, "--type", kind,
+                        "--mmproj", at["ours"]], check=True, capture_output=True)
+        bad, tensors, keys = compare(at["ours"], at["media"], False)
+        print(f"{folder} projector {kind}: {tensors} tensors, {keys} keys, {len(bad)} differ", *bad)
+        failed += len(bad)
+    return failed
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--gemma4", default="build/gemma4")
@@ -105,7 +118,7 @@ def main():
     a = p.parse_args()
     failed = 0
     with tempfile.TemporaryDirectory() as a.work:
-        at = {k: os.path.join(a.work, k + ".gguf") 
+        at = {k: os.path.join(a.work, k + ".gguf")
               for k in ("ours", "theirs", "media", "draft", "parts")}
         for model in ("golden/tiny/even", "golden/tiny/small", "golden/tiny/mini"):
             for part in ("model", "model/assistant"):
@@ -121,15 +134,7 @@ def main():
                     failed += len(bad)
             if model in FACTOR:
                 continue
-            for kind in ("f32", "f16", "q8_0", "bf16"):
-                folder = os.path.join(model, "model")
-                convert(a, folder, at["media"], kind, "--mmproj")
-                subprocess.run([a.gemma4, "quantize", "--model", folder, "--type", kind,
-                                "--mmproj", at["ours"]], check=True, capture_output=True)
-                bad, tensors, keys = compare(at["ours"], at["media"], False)
-                print(f"{folder} projector {kind}: {tensors} tensors, {keys} keys, "
-                      f"{len(bad)} differ", *bad)
-                failed += len(bad)
+            failed += check_projector(a, os.path.join(model, "model"), at)
             whole = ["--model", at["theirs"], "--mmproj", at["media"], "--draft", at["draft"]]
             cases = ["text.h5", "mtp_short.h5"]
             cases += ["image.h5"] if "even" in model else ["image_official.h5", "audio.h5"]
@@ -143,6 +148,7 @@ def main():
             failed += verify(a, "--model", parts[0], os.path.join(model, "text.h5"))
             for part in parts:
                 os.unlink(part)
+        failed += check_projector(a, "golden/miniature", at)
     print("agrees" if failed == 0 else f"{failed} differ")
     return 1 if failed else 0
 
