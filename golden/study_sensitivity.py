@@ -28,7 +28,11 @@ import subprocess
 HERE = os.path.dirname(os.path.abspath(__file__))
 EVAL = os.path.join(HERE, "miniature", "eval")
 SINGLE = "q8_0,q6_k,q5_k,q4_k,q3_k,q2_k"
-WIDTHS = ",".join(f"{k}{b}b32" for b in (8, 7, 6, 5, 4, 3, 2) for k in "sa")
+WIDTHS = ",".join(f"{k}{bits}b{block}" for k in "sa" for block in (16, 32, 64, 128, 0)
+                  for bits in (8, 7, 6, 5, 4, 3, 2))
+KINDS = "q4_k,q3_k,q2_k"
+ROUGH = "q8_0,s6b32,s4b32"
+CACHE = "f16,q8_0,q5_0,q4_0"
 UNIFORM = "q8_0,q6_k,q5_k,q5_0,q4_k,iq4_nl,iq4_xs,q4_0,q3_k,q2_k"
 MIXES = "q5_k_m,q5_k_s,q4_k_m,q4_k_s,q3_k_l,q3_k_m,q3_k_s"
 KEPT = ("points.csv", "depth.csv", "noise.csv", "channels.csv", "questions.csv", "predicted.csv",
@@ -107,8 +111,9 @@ def study(a, name, *words):
     """One growing study; what it has is not measured again."""
     out = os.path.join(a.out, "study_" + name)
     resume = ["--resume"] if os.path.exists(os.path.join(out, "points.jsonl")) else []
+    draft = [] if name == "held_out" else ["--draft", os.path.join(a.model, "assistant")]
     gemma4(a, "sensitivity", "--model", a.model, "--data", os.path.join(a.out, name + ".jsonl"),
-           "--out", out, *resume, *words)
+           *draft, "--threads", str(a.threads), "--out", out, *resume, *words)
     return out
 
 
@@ -121,23 +126,28 @@ def run(a):
     for budget in budgets:
         study(a, "held_out", "--types", f"{UNIFORM},{MIXES}", "--recipe",
               os.path.join(out, f"recipe_{budget}.txt"))
-    study(a, "domains", "--types", f"{UNIFORM},{MIXES}")
-    study(a, "domains", "--types", "f16,q8_0,q5_0,q4_0", "--of", "kv")
-    study(a, "domains", "--types", "q8_0,s6b32,s4b32", "--of", "activations,both")
     study(a, "calibrate", "--types", SINGLE, "--by", "kind,layer")
+    study(a, "domains", "--types", f"{UNIFORM},{MIXES}")
+    study(a, "domains", "--types", KINDS, "--by", "kind")
     study(a, "calibrate", "--types", WIDTHS)
-    study(a, "calibrate", "--types", "q4_k,q2_k", "--by", "kind,layer", "--leave", "out")
+    study(a, "calibrate", "--types", "q4_k,q3_k,q2_k", "--by", "kind,layer", "--leave", "out")
+    study(a, "calibrate", "--types", ROUGH, "--of", "activations,both", "--by", "model,kind,layer")
+    study(a, "calibrate", "--types", CACHE, "--of", "kv", "--by", "model,layer")
+    study(a, "domains", "--types", CACHE, "--of", "kv")
+    study(a, "domains", "--types", ROUGH, "--of", "activations,both")
+    study(a, "domains", "--types", "q8_0", "--of", "activations", "--by", "kind")
     report(a)
 
 
 def report(a):
     """Pages and tables once more from the journals, all that each page shows together."""
-    out = study(a, "calibrate", "--types", SINGLE, "--by", "model,kind,layer,tensor,random")
+    study(a, "calibrate", "--types", SINGLE, "--by", "model,kind,layer,tensor,random")
+    study(a, "domains", "--types", KINDS, "--by", "model,kind")
     for name in ("calibrate", "held_out", "domains"):
-        for f in KEPT:
-            shutil.copy(os.path.join(a.out, "study_" + name, f),
-                        os.path.join(a.to, f"{name}_{f}"))
-    return out
+        folder = os.path.join(a.out, "study_" + name)
+        recipes = [f for f in sorted(os.listdir(folder)) if f.startswith("recipe_")]
+        for f in [*KEPT, *recipes]:
+            shutil.copy(os.path.join(folder, f), os.path.join(a.to, f"{name}_{f}"))
 
 
 def llama(a):
@@ -182,6 +192,7 @@ def main():
                                              "sensitivity"))
     p.add_argument("--llama", help="llama-perplexity")
     p.add_argument("--uniform", default="q4_0,iq4_nl,iq4_xs,q3_k,q2_k")
+    p.add_argument("--threads", type=int, default=1)
     p.add_argument("--each", type=int, default=4)
     p.add_argument("--questions", type=int, default=6)
     p.add_argument("--budgets", default="q4_k_m,q3_k_m")

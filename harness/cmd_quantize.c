@@ -180,15 +180,6 @@ static g4_status make(job *j, const g4_options *o, int media, g4_err *err)
     return st;
 }
 
-static void note_unused(const g4_recipe *r)
-{
-    const char *word = NULL;
-    char text[320];
-    size_t n = g4_recipe_unused(r, &word);
-    if (n) fprintf(stderr, "note: %zu override%s matched no tensor, the first is %s\n", n,
-                   n > 1 ? "s" : "", g4_text_safe(text, sizeof text, word));
-}
-
 static g4_status run(job *j, const g4_options *o, g4_err *err)
 {
     G4_TRY(check(o, err));
@@ -199,7 +190,7 @@ static g4_status run(job *j, const g4_options *o, g4_err *err)
     G4_TRY(g4_par_open(&j->par, (int)o->threads, err));
     if (o->out || (o->dry_run && !o->mmproj)) {
         G4_TRY(make(j, o, 0, err));
-        note_unused(j->recipe);
+        g4_recipe_note_unused(j->recipe);
     }
     return o->mmproj ? make(j, o, 1, err) : G4_OK;
 }

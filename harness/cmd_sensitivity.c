@@ -20,21 +20,27 @@ static g4_status open_candidate(g4_sens_study *s, g4_err *err)
     s->noise = g4_arena_alloc(&s->arena, L, sizeof *s->noise);
     if (!s->candidate.layers || !s->noise) return g4_nomem(err, "layers");
     memcpy(s->candidate.layers, m->layers, L * sizeof *s->candidate.layers);
-    return g4_sens_slots_open(&s->slots, &s->candidate, &s->arena, err);
+    if (!s->rt.draft) return g4_sens_slots_open(&s->slots, &s->candidate, NULL, &s->arena, err);
+    size_t own = (size_t)s->rt.draft->config.num_hidden_layers;
+    s->draft = *s->rt.draft;
+    s->draft.layers = g4_arena_alloc(&s->arena, own, sizeof *s->draft.layers);
+    if (!s->draft.layers) return g4_nomem(err, "layers");
+    memcpy(s->draft.layers, s->rt.draft->layers, own * sizeof *s->draft.layers);
+    return g4_sens_slots_open(&s->slots, &s->candidate, &s->draft, &s->arena, err);
 }
 
 static g4_status open_study(g4_sens_study *s, g4_err *err)
 {
     const g4_options *o = s->o;
     G4_TRY(g4_mask_by_name(&s->mask, o->mask ? o->mask : "official", err));
-    G4_TRY(g4_runtime_open(&s->rt, o, G4_DRAFT_NONE, err));
+    G4_TRY(g4_runtime_open(&s->rt, o, G4_DRAFT_IF_GIVEN, err));
     G4_TRY(g4_tokenizer_load(&s->tokenizer, o->model, err));
     G4_TRY(open_candidate(s, err));
     if (o->depth && o->budget)
         return g4_fail(err, G4_EINPUT, "--depth: --budget needs KL, of all layers");
+    G4_TRY(g4_sens_data_open(&s->data, o, s->rt.model, s->tokenizer, err));
     G4_TRY(g4_sens_points_open(s, err));
     G4_TRY(g4_sens_budget_check(s, err));
-    G4_TRY(g4_sens_data_open(&s->data, o, s->rt.model, s->tokenizer, err));
     size_t channels = s->slots.count * G4_SENS_CHANNELS;
     s->channels = g4_arena_alloc(&s->arena, channels, sizeof *s->channels);
     s->reference_choice = g4_arena_alloc(&s->arena, s->data.questions + 1, sizeof(int32_t));

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "harness/gguf_mix.h"
 
+#include "harness/text.h"
 #include "ref/base/arena.h"
 #include "ref/base/map.h"
 #include "ref/dtype/dtype.h"
 
 #include <ctype.h>
 #include <regex.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -286,6 +288,15 @@ size_t g4_recipe_unused(const g4_recipe *r, const char **text)
         if (n++ == 0) *text = r->list[i].text;
     }
     return n;
+}
+
+void g4_recipe_note_unused(const g4_recipe *r)
+{
+    const char *first = NULL;
+    char text[320];
+    size_t n = g4_recipe_unused(r, &first);
+    if (n) fprintf(stderr, "note: %zu override%s matched no tensor, the first is %s\n", n,
+                   n > 1 ? "s" : "", g4_text_safe(text, sizeof text, first));
 }
 
 static const word *match(g4_recipe *r, const char *name)

@@ -25,6 +25,8 @@ g4_status g4_recipe_add(g4_recipe *r, const char *where, const char *word, g4_er
 g4_status g4_recipe_read(g4_recipe *r, const char *path, g4_err *err);
 /* Overrides that no tensor asked about has matched: their number, and one's text. */
 size_t g4_recipe_unused(const g4_recipe *r, const char **word);
+/* Says so on stderr where there are any. */
+void g4_recipe_note_unused(const g4_recipe *r);
 void g4_recipe_close(g4_recipe *r);
 
 typedef struct g4_mix_rules {

@@ -164,6 +164,8 @@ static const g4_option table[] = {
       "what of it (default weights); activations: what meets matrices; both: these two" },
     { "leave", LIST, 0, 0, "in,out", AT(leave),
       "in (default): that alone is rounded; out: all but that" },
+    { "only", PATH, 0, 0, "PATTERN,...", AT(only),
+      "of --by kind, layer and tensor those alone whose names match: ffn_down, 47, 'blk.3.*'" },
     { "depth", INT, 1, INT_MAX_31, "N", AT(depth),
       "run N layers from the first that changes: errors of their outputs, no KL where the last "
       "layer is not reached" },

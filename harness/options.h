@@ -58,7 +58,7 @@ typedef struct g4_options {
     const char *reference, *reference_engine; /* kl */
     const char *protocol, *windows, *save;    /* perplexity, kl */
     int64_t stride, keep;                     /* 0: default */
-    const char *types, *by, *of, *leave, *budget;   /* sensitivity: lists */
+    const char *types, *by, *of, *leave, *only, *budget;   /* sensitivity: lists */
     int64_t depth;                            /* 0: all */
     const char *bench_p, *bench_n, *bench_d;  /* lists */
     int64_t shots, limit;                     /* -1, 0: not given */

@@ -10,10 +10,15 @@
 #include "ref/base/rng.h"
 
 #include <check.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 Suite *check_sensitivity(void);
 
@@ -197,7 +202,7 @@ END_TEST
 START_TEST(depth_ends_early)
 {
     size_t size;
-    if (!run_well(STUDY "--types q4_0 --by layer --out %d/all")) return;
+    if (!run_well(STUDY "--types q4_0 --by layer,tensor --only 0,1,audio --out %d/all")) return;
     run_well(STUDY "--types q4_0 --by layer --depth 1 --out %d/one");
     char *all = read_file("all/depth.csv", &size), *one = read_file("one/depth.csv", &size);
     char *line = strchr(one, '\n') + 1;
@@ -247,6 +252,87 @@ START_TEST(activations_and_both)
 }
 END_TEST
 
+static const char pictures[] =
+    "{\"domain\":\"text\",\"text\":\"One day they walk along the river.\"}\n"
+    "{\"domain\":\"picture\",\"prompt\":\"<|image|>What?\",\"target\":\" a red one\","
+    "\"media\":[[\"image\",\"image1.png\"]]}\n";
+
+static void write_pictures(void)
+{
+    size_t size;
+    uint8_t *png;
+    ck_assert_int_eq(g4_file_read("golden/tiny/even/image1.png", 1 << 24, &png, &size, NULL),
+                     G4_OK);
+    tempdir_write(dir, "image1.png", (char *)png, size);
+    tempdir_write(dir, "p.jsonl", pictures, strlen(pictures));
+    free(png);
+}
+
+/* What embeds pictures changes what is said of pictures, by weights and by what meets them, and
+ * nothing that is said of texts; what no line of the data meets is not measured. */
+START_TEST(media_by_kind)
+{
+    static const char *const of[] = { "weights", "activations" };
+    size_t size;
+    write_pictures();
+    if (!run_well("sensitivity --model " EVEN " --data %d/p.jsonl --types s8b32,s3b32 --by "
+                  "kind,tensor --of weights,activations --out %d/out")) return;
+    for (int i = 0; i < 2; i++) {
+        char eight[64], three[64];
+        snprintf(eight, sizeof eight, "%s of kind vision as s8b32", of[i]);
+        snprintf(three, sizeof three, "%s of kind vision as s3b32", of[i]);
+        double few = figure("out", three, "picture", "kl");
+        double many = figure("out", eight, "picture", "kl");
+        ck_assert_msg(many > 0.0 && few > 4.0 * many, "%s: %g, %g", of[i], many, few);
+        ck_assert_double_eq(figure("out", three, "text", "kl"), 0.0);
+    }
+    /* patches meet one matrix, soft tokens' rows the other; no product has the positions */
+    double first = figure("out", "activations of tensor v.patch_embd as s3b32", "picture", "kl");
+    double last = figure("out", "activations of tensor mm.input_projection as s3b32", "picture",
+                         "kl");
+    ck_assert(first > 0.0 && last > 0.0 && first != last);
+    char *text = read_file("out/points.csv", &size);
+    ck_assert(!strstr(text, "audio"));
+    ck_assert(!strstr(text, "v.position_embd,activations"));
+    ck_assert(strstr(text, "v.position_embd,weights") != NULL);
+    free(text);
+    run_well(STUDY "--types s3b32 --by kind --out %d/texts");
+    text = read_file("texts/points.csv", &size);
+    ck_assert(!strstr(text, "vision"));
+    free(text);
+}
+END_TEST
+
+/* A drafter rounded by the study, and one that comes rounded from a file: the same chance that
+ * its drafts are taken.  Of the second the reference's is the point's less the change. */
+START_TEST(drafter_as_from_a_file)
+{
+    static const char half[] = "weights of kind drafter as f16";
+    if (!run_well(STUDY "--draft " EVEN "/assistant --types q8_0,f16,q2_k --by kind --of "
+                  "weights,activations --out %d/out")) return;
+    run_well("quantize --model " EVEN "/assistant --type q8_0 --out %d/a.gguf");
+    run_well(STUDY "--draft %d/a.gguf --types f16 --by kind --out %d/file");
+    double want = figure("file", half, "all", "acceptance") -
+                  figure("file", half, "all", "acceptance_change");
+    double got = figure("out", "weights of kind drafter as q8_0", "all", "acceptance");
+    ck_assert_msg(fabs(got - want) <= 1e-13, "%.17g, from a file %.17g", got, want);
+    static const char *const of[] = { "weights", "activations" };
+    for (int i = 0; i < 2; i++) {
+        char name[64];
+        double kl[2];
+        for (int k = 0; k < 2; k++) {
+            snprintf(name, sizeof name, "%s of kind drafter as %s", of[i], k ? "q2_k" : "q8_0");
+            kl[k] = figure("out", name, "all", "kl");
+        }
+        ck_assert_msg(kl[0] > 0.0 && kl[1] > 10.0 * kl[0], "%s: %g, %g", of[i], kl[0], kl[1]);
+    }
+    /* the model itself is what it was */
+    run_well(STUDY "--types f16 --by kind --out %d/none");
+    ck_assert_double_eq(figure("out", "weights of kind ffn_down as f16", "all", "kl"),
+                        figure("none", "weights of kind ffn_down as f16", "all", "kl"));
+}
+END_TEST
+
 static const char *const tables[] = { "points.csv", "depth.csv", "noise.csv", "channels.csv",
                                       "questions.csv", "predicted.csv" };
 enum { TABLES = sizeof tables / sizeof *tables };
@@ -282,6 +368,51 @@ START_TEST(cut_off_and_resumed)
     }
     for (int i = 0; i < TABLES; i++) free(want[i]);
     free(journal);
+}
+END_TEST
+
+/* Lines of a file that may be growing. */
+static int count_lines(const char *path)
+{
+    int n = 0, c;
+    FILE *f = fopen(path, "r");
+    while (f && (c = fgetc(f)) != EOF) n += c == '\n';
+    if (f) fclose(f);
+    return n;
+}
+
+/* kill -9 between two points: nothing is left but the journal, and resuming gives the tables
+ * that a run that was let be gives. */
+START_TEST(killed_and_resumed)
+{
+    static const char command[] = STUDY "--types q4_k,q8_0,q6_k --by tensor --threads 1 --out ";
+    const program_place places[] = { { "%d", dir }, { NULL, NULL } };
+    char *want[TABLES], *got[TABLES], *argv[PROGRAM_WORDS], line[512], path[TEMPDIR_MAX];
+    char space[PROGRAM_WORDS][TEMPDIR_MAX];
+    snprintf(line, sizeof line, "%s%%d/out", command);
+    if (!run_well(line)) return;
+    keep_tables("out", want);
+    snprintf(line, sizeof line, "%s%%d/cut", command);
+    program_split(line, places, argv, space);
+    int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    pid_t pid = program_start(argv, nowhere, nowhere, RLIM_INFINITY);
+    close(nowhere);
+    tempdir_path(path, dir, "cut/points.jsonl");
+    for (int i = 0; i < 2000 && count_lines(path) < 4; i++) usleep(2000);
+    kill(pid, SIGKILL);
+    program_finish(pid);
+    int had = count_lines(path);
+    ck_assert_msg(had >= 4, "%d lines", had);
+    tempdir_path(path, dir, "cut");
+    ck_assert_int_eq(tempdir_count(path), 1);
+    snprintf(line, sizeof line, "%s%%d/cut --resume", command);
+    run_well(line);
+    keep_tables("cut", got);
+    for (int i = 0; i < TABLES; i++) {
+        ck_assert_msg(strcmp(want[i], got[i]) == 0, "%s is another", tables[i]);
+        free(got[i]);
+        free(want[i]);
+    }
 }
 END_TEST
 
@@ -357,6 +488,7 @@ static const struct {
     const char *command, *says;
 } bad[] = {
     { STUDY "--types q4_k --by town --out %d/x", "--by town: not known" },
+    { STUDY "--types q4_k --by tensor --only blk.7* --out %d/x", "--types: nothing to measure" },
     { STUDY "--types q4_k --of weights,wine --out %d/x", "--of wine: not known" },
     { STUDY "--types s9b32 --out %d/x", "--types s9b32: expected a format" },
     { STUDY "--types iq1_s --out %d/x", "--types iq1_s: expected a format" },
@@ -372,6 +504,21 @@ static const struct {
       "choices 0 and 1 begin with the same token" },
     { "sensitivity --model " EVEN " --types q4_k --data %d/bad3 --out %d/x", "answer" },
     { STUDY "--types q4_k --ctx 4 --out %d/x", "--ctx says 4" },
+    { STUDY "--types q4_k --recipe %d/none --out %d/x", "none: cannot open" },
+    { STUDY "--types q4_k --recipe %d --out %d/x", "not a regular file" },
+    { STUDY "--types q4_k --recipe %d/r1 --out %d/x", "r1: line 2" },
+    { STUDY "--types q4_k --recipe %d/r2 --out %d/x", "r2: line 1" },
+    { STUDY "--types q4_k --recipe %d/r3 --out %d/x", "r3: has a NUL" },
+    { "sensitivity --model " EVEN "/assistant --types q4_k --data %d/d.jsonl --out %d/x",
+      "is a drafter; a model is needed" },
+    { STUDY "--types q4_k --draft golden/tiny/small/model/assistant --out %d/x",
+      "small" },
+    { STUDY "--types q4_k --draft " EVEN " --out %d/x", "drafter" },
+    { "sensitivity --model %d/d.jsonl --types q4_k --data %d/d.jsonl --out %d/x", "d.jsonl" },
+    { "sensitivity --model " EVEN " --types q4_k --data %d/bad4 --out %d/x", "none.png" },
+    { "sensitivity --model " EVEN " --types q4_k --data %d/bad5 --out %d/x", "bad5: line 1" },
+    { "sensitivity --model " EVEN " --types q4_k --data %d/empty --out %d/x", "empty: no lines" },
+    { STUDY "--types q4_k --resume --out %d/other", "points.jsonl: line 1" },
 };
 
 START_TEST(refused)
@@ -380,9 +527,18 @@ START_TEST(refused)
         { "bad1", "{\"prompt\":\"x\"}" },
         { "bad2", "{\"prompt\":\"x\",\"choices\":[\"A\",\"A\"],\"answer\":0}" },
         { "bad3", "{\"prompt\":\"x\",\"choices\":[\"A\",\"B\"],\"answer\":2}" },
+        { "bad4", "{\"prompt\":\"<|image|>\",\"target\":\"a\",\"media\":"
+                  "[[\"image\",\"none.png\"]]}" },
+        { "bad5", "{\"text\":" }, { "empty", "" },
+        { "r1", "# words\nblk.=q9_9\n" }, { "r2", "blk.(=q4_0" },
+        { "other/points.jsonl", "{\"format\":\"another\"}\n" },
     };
-    for (int i = 0; i < 3; i++)
+    char path[TEMPDIR_MAX];
+    tempdir_path(path, dir, "other");
+    ck_assert_int_eq(mkdir(path, 0700), 0);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         tempdir_write(dir, files[i].name, files[i].text, strlen(files[i].text));
+    tempdir_write(dir, "r3", "blk=q4_0\n\0", 10);
     if (run(bad[_i].command)) program_expect_error(&r, bad[_i].says);
 }
 END_TEST
@@ -398,6 +554,22 @@ START_TEST(journals_are_kept)
     run_well(STUDY "--types q4_0 --resume --out %d/out");
     ck_assert(figure("out", "weights of model all as q8_0", "q", "kl") <
               figure("out", "weights of model all as q4_0", "q", "kl"));
+    /* a line of another study in between; half a line at the end is a run that was cut off */
+    size_t size;
+    char *text = read_file("out/points.jsonl", &size), path[TEMPDIR_MAX];
+    tempdir_path(path, dir, "out/points.jsonl");
+    FILE *f = fopen(path, "a");
+    ck_assert(f && fputs("{\"point\":\"weights of the moon\",\"layers\":[],\"document_kl\":[1],"
+                         "\"domains\":{}}\n", f) >= 0 && fclose(f) == 0);
+    run(STUDY "--types q5_0 --resume --out %d/out");
+    program_expect_error(&r, "points.jsonl: line 4: does not begin as");
+    tempdir_write(dir, "out/points.jsonl", text, size - 9);
+    run_well(STUDY "--types q8_0,q4_0 --resume --out %d/out");
+    char *again = read_file("out/points.jsonl", &size);
+    char *a = strstr(text, "\"domains\""), *b = strstr(again, "\"domains\"");
+    ck_assert(a && b && strncmp(a, b, 200) == 0);
+    free(text);
+    free(again);
 }
 END_TEST
 
@@ -413,6 +585,8 @@ Suite *check_sensitivity(void)
     tcase_add_test(t, depth_ends_early);
     tcase_add_test(t, left_out_is_the_rest);
     tcase_add_test(t, activations_and_both);
+    tcase_add_test(t, media_by_kind);
+    tcase_add_test(t, drafter_as_from_a_file);
     tcase_add_loop_test(t, refused, 0, (int)(sizeof bad / sizeof *bad));
     tcase_add_test(t, journals_are_kept);
     suite_add_tcase(s, t);
@@ -420,6 +594,7 @@ Suite *check_sensitivity(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_tags(t, "slow");
     tcase_add_test(t, cut_off_and_resumed);
+    tcase_add_test(t, killed_and_resumed);
     tcase_add_test(t, recipes_fit);
     suite_add_tcase(s, t);
     return s;

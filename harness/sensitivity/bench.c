@@ -2,17 +2,21 @@
  * The reference once, then points: layer by layer, each for all documents, so that a point
  * reads every layer's weights once and holds one layer at a time. */
 #include "harness/sensitivity/bench.h"
-#include "harness/room.h"
 #include "ref/base/clock.h"
 #include "ref/dtype/dtype.h"
 #include "ref/model/forward.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum { ROWS = 512, TILE = 64, NOISE_ROWS = 512 };
+
+static const double NOISE_WORK = 1e11;   /* multiply-adds: 8 rows of the 12B, minutes of a core */
 
 /* ---- opening ---- */
 
@@ -64,7 +68,7 @@ static g4_status open_engine(g4_sens_bench *b, g4_err *err)
     plan.ctx = s->data.longest;
     plan.mask = s->mask;
     plan.kv = G4_F16;            /* room to unpack cached rows of any format */
-    G4_TRY(g4_room_for_plan(&s->rt, &plan, 2, err));
+    G4_TRY(g4_sens_room_check(b, &plan, err));
     return g4_engine_open(&b->engine, &s->candidate, &s->rt.ops, s->rt.par, &plan, err);
 }
 
@@ -95,7 +99,7 @@ static g4_status open_rows(g4_sens_bench *b, g4_err *err)
 
 static g4_status embed_media(g4_sens_bench *b, g4_err *err)
 {
-    b->layer = 0;
+    b->layer = -1;
     for (size_t i = 0; i < b->s->data.count; i++) {
         g4_sens_doc *doc = &b->s->data.docs[i];
         const g4_prompt *p = &doc->prompt;
@@ -120,33 +124,35 @@ static void choose_cache(g4_sens_bench *b, int64_t l)
     }
 }
 
-/* Layers [l, last) of b->x, last l (the embeddings alone) or l + 1. */
-static void forward(g4_sens_bench *b, int64_t l, int64_t last)
+void g4_sens_forward(g4_sens_bench *b, const g4_sens_batch *batch, int64_t l, int64_t last)
 {
     g4_item items[G4_SENS_LANES];
-    int64_t D = b->s->candidate.config.hidden_size;
-    for (size_t k = 0; k < b->batch_count; k++) {
-        const g4_sens_doc *docs = &b->s->data.docs[b->batches[k].first];
-        int64_t rows = 0;
-        for (size_t i = 0; i < b->batches[k].count; i++) {
-            const g4_sens_doc *d = &docs[i];
-            g4_session_reset(&b->lanes[i]);
-            items[i] = (g4_item){ .session = &b->lanes[i], .n = d->prompt.n, .ids = d->prompt.ids,
-                                  .positions = d->prompt.positions, .blocks = d->blocks,
-                                  .soft = d->soft.rows };
-            rows += d->prompt.n;
-        }
-        const g4_part part = { l, last, b->x + docs[0].first * D };
-        g4_forward_part(b->engine, items, (int)b->batches[k].count, &part);
-        if (last == b->s->candidate.config.num_hidden_layers)   /* not left there by the last one */
-            memcpy(part.x, b->engine->x, (size_t)(rows * D) * sizeof(float));
+    int64_t D = b->s->candidate.config.hidden_size, rows = 0;
+    const g4_sens_doc *docs = &b->s->data.docs[batch->first];
+    if (last > l) choose_cache(b, l);
+    for (size_t i = 0; i < batch->count; i++) {
+        const g4_sens_doc *d = &docs[i];
+        g4_session_reset(&b->lanes[i]);
+        int64_t n = b->cut ? b->cut : d->prompt.n;
+        items[i] = (g4_item){ .session = &b->lanes[i], .n = n, .ids = d->prompt.ids,
+                              .positions = d->prompt.positions, .blocks = d->blocks,
+                              .soft = d->soft.rows };
+        rows += n;
     }
+    const g4_part part = { l, last, b->x + docs[0].first * D };
+    g4_forward_part(b->engine, items, (int)batch->count, &part);
+    if (last == b->s->candidate.config.num_hidden_layers)   /* not left there by the last one */
+        memcpy(part.x, b->engine->x, (size_t)(rows * D) * sizeof(float));
+}
+
+static void forward(g4_sens_bench *b, int64_t l, int64_t last)
+{
+    for (size_t k = 0; k < b->batch_count; k++) g4_sens_forward(b, &b->batches[k], l, last);
 }
 
 static g4_status run_layer(g4_sens_bench *b, int64_t l, g4_err *err)
 {
     G4_TRY(g4_sens_layer_round(b, l, err));
-    choose_cache(b, l);
     forward(b, l, l + 1);
     g4_sens_layer_restore(b, l);
     return G4_OK;
@@ -154,7 +160,7 @@ static g4_status run_layer(g4_sens_bench *b, int64_t l, g4_err *err)
 
 /* ---- errors ---- */
 
-static const float *recorded(const g4_sens_bench *b, int64_t l)
+const float *g4_sens_recorded(const g4_sens_bench *b, int64_t l)
 {
     int64_t D = b->s->candidate.config.hidden_size;
     return (const float *)(const void *)b->map.data + l * b->s->data.rows * D;
@@ -191,7 +197,7 @@ static void diff_rows(void *ctx, int64_t begin, int64_t end, int worker)
 /* Of the first rows of b->x from what layer l was given in the reference. */
 static g4_sens_error error_at(g4_sens_bench *b, int64_t l, int64_t rows)
 {
-    row_job j = { .b = b, .reference = recorded(b, l), .cols = b->s->candidate.config.hidden_size };
+    row_job j = { .b = b, .reference = g4_sens_recorded(b, l), .cols = b->s->candidate.config.hidden_size };
     double sum[4] = { 0 };
     g4_par_for(b->s->rt.par, rows, 16, diff_rows, &j);
     for (int64_t t = 0; t < rows; t++)
@@ -252,7 +258,7 @@ static g4_status run_head(g4_sens_bench *b, logits_fn *each, g4_err *err)
 static g4_status judge(g4_sens_bench *b, int64_t from, int64_t n, g4_err *err)
 {
     const g4_config *c = &b->s->candidate.config;
-    row_job j = { .b = b, .reference = recorded(b, c->num_hidden_layers + 1),
+    row_job j = { .b = b, .reference = g4_sens_recorded(b, c->num_hidden_layers + 1),
                   .logits = b->engine->logits, .cols = c->vocab_size, .from = from };
     (void)err;
     g4_par_for(b->s->rt.par, n, 1, judge_rows, &j);
@@ -261,7 +267,7 @@ static g4_status judge(g4_sens_bench *b, int64_t from, int64_t n, g4_err *err)
 
 /* ---- the reference ---- */
 
-static g4_status put(g4_sens_bench *b, const float *x, int64_t rows, int64_t cols, g4_err *err)
+g4_status g4_sens_put(g4_sens_bench *b, const float *x, int64_t rows, int64_t cols, g4_err *err)
 {
     return g4_out_write(b->out, x, (size_t)(rows * cols) * sizeof *x, err);
 }
@@ -269,7 +275,7 @@ static g4_status put(g4_sens_bench *b, const float *x, int64_t rows, int64_t col
 static g4_status put_logits(g4_sens_bench *b, int64_t from, int64_t n, g4_err *err)
 {
     (void)from;
-    return put(b, b->engine->logits, n, b->s->candidate.config.vocab_size, err);
+    return g4_sens_put(b, b->engine->logits, n, b->s->candidate.config.vocab_size, err);
 }
 
 static g4_status record(g4_sens_bench *b, g4_err *err)
@@ -279,10 +285,10 @@ static g4_status record(g4_sens_bench *b, g4_err *err)
     b->recording = 1;
     b->layer = 0;
     forward(b, 0, 0);
-    G4_TRY(put(b, b->x, d->rows, c->hidden_size, err));
+    G4_TRY(g4_sens_put(b, b->x, d->rows, c->hidden_size, err));
     for (int64_t l = 0; l < c->num_hidden_layers; l++) {
         G4_TRY(run_layer(b, l, err));
-        G4_TRY(put(b, b->x, d->rows, c->hidden_size, err));
+        G4_TRY(g4_sens_put(b, b->x, d->rows, c->hidden_size, err));
         G4_TRY(g4_sens_channels_of(b, l, err));
     }
     b->recording = 0;
@@ -290,37 +296,79 @@ static g4_status record(g4_sens_bench *b, g4_err *err)
 }
 
 /* Into a file that has lost its name before anything else can go wrong. */
-static g4_status record_file(g4_sens_bench *b, g4_err *err)
+static g4_status record_file(g4_sens_bench *b, const char *name, g4_map *map,
+                             g4_status (*what)(g4_sens_bench *b, g4_err *err), g4_err *err)
 {
     g4_out out = G4_OUT_NONE;
-    char *path = g4_arena_printf(&b->arena, "%s/activations.f32", b->s->o->out);
+    char self[40], *path = g4_arena_printf(&b->arena, "%s/%s", b->s->o->out, name);
     if (!path) return g4_nomem(err, b->s->o->out);
-    double start = g4_seconds();
-    g4_status s = g4_out_open(&out, path, err);
+    G4_TRY(g4_out_open(&out, path, err));
+    int fd = open(out.temp, O_RDONLY | O_CLOEXEC);
+    unlink(out.temp);            /* not even kill -9 leaves it lying about */
+    snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
     b->out = &out;
-    if (s == G4_OK) s = record(b, err);
+    g4_status s = fd < 0 ? g4_fail(err, G4_EIO, "%s: %s", path, strerror(errno)) : what(b, err);
     if (s == G4_OK) s = g4_out_finish(&out, err);
-    if (s == G4_OK) s = g4_map_open(&b->map, out.temp, err);
+    if (s == G4_OK) s = g4_map_open(map, self, err);
     g4_out_abort(&out);
+    if (fd >= 0) close(fd);
     b->out = NULL;
-    memcpy(b->s->reference_choice, b->chosen, b->s->data.questions * sizeof *b->chosen);
-    b->s->reference_seconds = g4_seconds() - start;
     return s;
 }
 
-/* The first documents again, every product of matrices summed in float64 and rounded once: what
+static g4_status record_all(g4_sens_bench *b, g4_err *err)
+{
+    double start = g4_seconds();
+    G4_TRY(record_file(b, "activations.f32", &b->map, record, err));
+    memcpy(b->s->reference_choice, b->chosen, b->s->data.questions * sizeof *b->chosen);
+    if (b->drafting)
+        G4_TRY(record_file(b, "drafts.f32", &b->drafts, g4_sens_drafted_record, err));
+    b->s->reference_seconds = g4_seconds() - start;
+    return G4_OK;
+}
+
+/* Rows that NOISE_WORK multiply-adds are enough for. */
+static int64_t noise_rows(const g4_sens_bench *b)
+{
+    double weights = 0.0;
+    for (size_t i = 0; i < b->s->slots.count; i++) {
+        const g4_sens_slot *slot = &b->s->slots.list[i];
+        if (slot->layer >= 0 && slot->text) weights += (double)(slot->mat.rows * slot->mat.cols);
+    }
+    double rows = NOISE_WORK / weights;
+    return rows < 1.0 ? 1 : rows > NOISE_ROWS ? NOISE_ROWS : (int64_t)rows;
+}
+
+/* The batches that make so many rows; where that is far too many, of the first document its
+ * first rows, but no piece of a picture.  Returns the rows. */
+static int64_t choose_noise_rows(g4_sens_bench *b, int64_t most)
+{
+    const g4_sens_doc *docs = b->s->data.docs;
+    size_t batches = b->batch_count;
+    int64_t rows = 0;
+    for (b->batch_count = 0; b->batch_count < batches && rows < most; b->batch_count++) {
+        const g4_sens_batch *k = &b->batches[b->batch_count];
+        const g4_sens_doc *last = &docs[k->first + k->count - 1];
+        rows = last->first + last->prompt.n;
+    }
+    if (rows <= 2 * most) return rows;
+    b->batch_count = b->batches[0].count = 1;
+    rows = most < docs->prompt.n ? most : docs->prompt.n;
+    if (docs->blocks[rows - 1].end > rows) rows = docs->blocks[rows - 1].end;
+    return b->cut = rows;
+}
+
+/* The first rows again, every product of matrices summed in float64 and rounded once: what
  * float32 itself does to each layer's output.  Not all: these products have no fast kernels. */
 static g4_status measure_noise(g4_sens_bench *b, g4_err *err)
 {
     const g4_ops ops = b->engine->ops;
-    const g4_sens_data *d = &b->s->data;
-    int64_t L = b->s->candidate.config.num_hidden_layers, rows = 0;
+    const g4_sens_batch first = b->batches[0];
+    int64_t L = b->s->candidate.config.num_hidden_layers;
     size_t batches = b->batch_count;
-    for (b->batch_count = 0; b->batch_count < batches && rows < NOISE_ROWS; b->batch_count++) {
-        const g4_sens_batch *k = &b->batches[b->batch_count];
-        const g4_sens_doc *last = &d->docs[k->first + k->count - 1];
-        rows = last->first + last->prompt.n;
-    }
+    int64_t rows = choose_noise_rows(b, noise_rows(b));
+    memcpy(b->x, g4_sens_recorded(b, 0),
+           (size_t)(rows * b->s->candidate.config.hidden_size) * sizeof *b->x);
     for (int t = 0; t < G4_DTYPE_COUNT; t++) b->engine->ops.linear[t] = ops.linear64;
     g4_status s = G4_OK;
     for (int64_t l = 0; s == G4_OK && l < L; l++) {
@@ -329,22 +377,26 @@ static g4_status measure_noise(g4_sens_bench *b, g4_err *err)
     }
     b->engine->ops = ops;
     b->batch_count = batches;
+    b->batches[0] = first;
+    b->cut = 0;
     return s;
 }
 
 static g4_status open_all(g4_sens_bench *b, g4_err *err)
 {
     g4_sens_data *d = &b->s->data;
+    G4_TRY(g4_sens_layout(b, err));
     G4_TRY(open_engine(b, err));
     G4_TRY(cut_batches(b, err));
     G4_TRY(open_lanes(b, err));
     G4_TRY(open_rows(b, err));
     G4_TRY(g4_sens_rounded_open(b, err));
+    G4_TRY(g4_sens_drafted_open(b, err));
     for (size_t i = 0; i < d->count; i++)
         for (int64_t k = 0; k < d->docs[i].scored; k++)
             b->tokens[d->docs[i].score_first + k].id = d->docs[i].next[k];
     G4_TRY(embed_media(b, err));
-    G4_TRY(record_file(b, err));
+    G4_TRY(record_all(b, err));
     return measure_noise(b, err);
 }
 
@@ -359,8 +411,10 @@ g4_status g4_sens_bench_open(g4_sens_bench **out, g4_sens_study *s, g4_err *err)
 void g4_sens_bench_close(g4_sens_bench *b)
 {
     if (!b) return;
+    g4_drafter_close(b->drafter);
     g4_engine_close(b->engine);
     g4_map_close(&b->map);
+    g4_map_close(&b->drafts);
     free(b->table);
     g4_arena_free(&b->arena);
     free(b);
@@ -386,9 +440,9 @@ static g4_status change_inputs(g4_sens_bench *b, int *media, g4_err *err)
 {
     b->weights_used = 0;
     for (size_t i = 0; i < b->slot_from[0]; i++) {
-        if (b->point->weight[i] < 0) continue;
-        G4_TRY(g4_sens_slot_round(b, i, err));
-        *media |= !b->s->slots.list[i].text;
+        int weight = b->point->weight[i] >= 0, input = b->point->input[i] >= 0;
+        if (weight) G4_TRY(g4_sens_slot_round(b, i, err));
+        *media |= (weight || input) && !b->s->slots.list[i].text;
     }
     return *media ? embed_media(b, err) : G4_OK;
 }
@@ -409,11 +463,23 @@ static g4_status change_head(g4_sens_bench *b, g4_err *err)
     return head < 0 ? G4_OK : g4_sens_slot_round(b, slots->head, err);
 }
 
+static int drafts(const g4_sens_bench *b, const g4_sens_point *p)
+{
+    int64_t L = b->s->candidate.config.num_hidden_layers;
+    for (size_t i = b->slot_from[L + 1]; i < b->slot_from[L + 2]; i++)
+        if (p->weight[i] >= 0 || p->input[i] >= 0) return 1;
+    return 0;
+}
+
 static g4_status run(g4_sens_bench *b, g4_sens_run *r, int *media, g4_err *err)
 {
     int64_t L = b->s->candidate.config.num_hidden_layers, D = b->s->candidate.config.hidden_size;
+    if (drafts(b, b->point)) {
+        r->accepted = b->accepted;
+        return g4_sens_drafted_run(b, err);
+    }
     G4_TRY(change_inputs(b, media, err));
-    memcpy(b->x, recorded(b, r->first), (size_t)(b->s->data.rows * D) * sizeof *b->x);
+    memcpy(b->x, g4_sens_recorded(b, r->first), (size_t)(b->s->data.rows * D) * sizeof *b->x);
     memset(b->errors, 0, (size_t)L * sizeof *b->errors);
     int64_t depth = b->s->o->depth;
     r->last = depth > 0 && depth < L - r->first ? r->first + depth : L;

@@ -116,6 +116,24 @@ static g4_status name_domain(loader *l, g4_sens_doc *doc, g4_err *err)
     return G4_OK;
 }
 
+static void most(int64_t *of, int64_t n)
+{
+    if (n > *of) *of = n;
+}
+
+/* A drafter's step wants a token before the last known one, and text alone (mtp.h). */
+static void look_at_media(g4_sens_data *d, g4_sens_doc *doc)
+{
+    const g4_prompt *p = &doc->prompt;
+    int pictures = p->images.count || p->frames.count;
+    d->pictures |= pictures;
+    d->sounds |= p->clips > 0;
+    most(&d->media_rows, p->images.budget);
+    most(&d->media_rows, p->frames.budget);
+    most(&d->media_rows, p->clips * p->clip_frames);
+    doc->drafted = pictures || p->clips ? 0 : doc->scored < p->n ? doc->scored : p->n - 1;
+}
+
 static g4_status load_doc(loader *l, size_t line, g4_sens_doc *doc, g4_err *err)
 {
     const g4_json *j = &l->d->file.lines[line];
@@ -145,6 +163,7 @@ static g4_status load_doc(loader *l, size_t line, g4_sens_doc *doc, g4_err *err)
     doc->blocks = g4_arena_alloc(&l->d->arena, (size_t)doc->prompt.n, sizeof *doc->blocks);
     if (!doc->blocks) return g4_nomem(err, j->file);
     g4_blocks(doc->blocks, doc->prompt.types, doc->prompt.n);
+    look_at_media(l->d, doc);
     return G4_OK;
 }
 
@@ -168,6 +187,7 @@ static g4_status load(loader *l, g4_err *err)
         doc->score_first = d->scored;
         d->rows += doc->prompt.n;
         d->scored += doc->scored;
+        d->drafted += doc->drafted;
         if (doc->prompt.n > d->longest) d->longest = doc->prompt.n;
     }
     return G4_OK;

@@ -22,7 +22,11 @@ static g4_status settings(const g4_sens_study *s, json_t **out, g4_err *err)
                      "mask", o->mask ? o->mask : "official", "bos", o->bos ? o->bos : "auto",
                      "limit", (json_int_t)o->limit, "image_tokens", (json_int_t)o->image_tokens,
                      "audio_limit", o->audio_limit, "seed", (json_int_t)o->seed);
-    return *out ? G4_OK : g4_nomem(err, "journal");
+    if (!*out) return g4_nomem(err, "journal");
+    if (!o->draft) return G4_OK;
+    G4_TRY(g4_model_sum(o->draft, model, err));
+    return json_object_set_new(*out, "draft", json_string(model)) == 0 ? G4_OK
+                                                                      : g4_nomem(err, "journal");
 }
 
 static int is_header(const json_t *v)

@@ -9,14 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RESAMPLES = 1000, FIGURES = 5 };
-enum { KL, P99, FLIPS, RATIO, ACCURACY };
+enum { RESAMPLES = 1000, FIGURES = 7 };
+enum { KL, P99, FLIPS, RATIO, ACCURACY, ACCEPTANCE, CHANGE };
 static const char *const figure_names[FIGURES] = { "kl", "kl_p99", "flips", "ppl_ratio",
-                                                   "accuracy" };
+                                                   "accuracy", "acceptance", "acceptance_change" };
 
 /* Sums of one document. */
 typedef struct sums {
-    double n, kl, flips, log_ratio, questions, right;
+    double n, kl, flips, log_ratio, questions, right, accepted, accepted_before;
 } sums;
 
 typedef struct ranked {
@@ -55,13 +55,19 @@ static void sum_docs(work *w)
         for (int64_t k = 0; w->r->tokens && k < doc->scored; k++) {
             int64_t row = doc->score_first + k;
             const g4_kl_token *t = &w->r->tokens[row];
+            w->tokens[row] = (ranked){ -1.0, (int32_t)i, (int32_t)row };
+            if (w->r->accepted) {
+                if (k < doc->scored - doc->drafted) continue;
+                to->accepted += w->r->accepted[row];
+                to->accepted_before += w->s->reference_accepted[row];
+            }
             to->n += 1.0;
             to->kl += t->kl;
             to->flips += !t->top1;
             to->log_ratio += t->nll - t->nll_ref;
             w->tokens[row] = (ranked){ t->kl, (int32_t)i, (int32_t)row };
         }
-        if (!doc->choices || !w->r->tokens) continue;
+        if (!doc->choices || !w->r->tokens || w->r->accepted) continue;
         to->questions = 1.0;
         to->right = w->r->chosen[question++] == doc->answer;
     }
@@ -81,10 +87,12 @@ static void figures(const work *w, const int32_t *docs, size_t count, double out
         all.log_ratio += f * d->log_ratio;
         all.questions += f * d->questions;
         all.right += f * d->right;
+        all.accepted += f * d->accepted;
+        all.accepted_before += f * d->accepted_before;
     }
     double above = 0.0;
-    out[P99] = 0.0;
-    for (int64_t k = 0; k < w->s->data.scored && above <= 0.01 * all.n; k++) {
+    out[P99] = NAN;
+    for (int64_t k = 0; all.n > 0.0 && k < w->s->data.scored && above <= 0.01 * all.n; k++) {
         above += w->times[w->tokens[k].doc];
         out[P99] = w->tokens[k].kl;
     }
@@ -92,6 +100,8 @@ static void figures(const work *w, const int32_t *docs, size_t count, double out
     out[FLIPS] = all.flips / all.n;
     out[RATIO] = exp(all.log_ratio / all.n);
     out[ACCURACY] = all.questions > 0.0 ? all.right / all.questions : NAN;
+    out[ACCEPTANCE] = w->r->accepted ? all.accepted / all.n : NAN;
+    out[CHANGE] = w->r->accepted ? (all.accepted - all.accepted_before) / all.n : NAN;
 }
 
 /* A draw of as many documents. */
@@ -149,7 +159,10 @@ static json_t *all_domains(work *w)
     for (int i = -1; w->r->tokens && i < (int)w->s->data.domains; i++) {
         const char *name = i < 0 ? "all" : w->s->data.domain[i];
         if (i >= 0 && (w->s->data.domains == 1 || strcmp(name, "all") == 0)) continue;
-        json_object_set_new(out, name, domain_json(w, i));
+        json_t *d = domain_json(w, i);   /* a drafter predicts nothing of pictures */
+        if (json_integer_value(json_object_get(d, "tokens")) > 0)
+            json_object_set_new(out, name, d);
+        else json_decref(d);
     }
     return out;
 }
@@ -160,7 +173,7 @@ static void turned(const work *w, json_t *lost, json_t *won)
     const g4_sens_data *d = &w->s->data;
     size_t question = 0;
     for (size_t i = 0; i < d->count; i++) {
-        if (!d->docs[i].choices || !w->r->tokens) continue;
+        if (!d->docs[i].choices || !w->r->tokens || w->r->accepted) continue;
         int before = w->s->reference_choice[question] == d->docs[i].answer;
         int after = w->r->chosen[question++] == d->docs[i].answer;
         json_t *to = before && !after ? lost : !before && after ? won : NULL;

@@ -6,7 +6,9 @@
 #include "ref/dtype/dtype.h"
 #include "ref/file/gguf_names.h"
 
+#include <fnmatch.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -107,6 +109,20 @@ static g4_status check_cache(const g4_sens_study *s, int type, g4_err *err)
     return G4_OK;
 }
 
+/* Rows of it are taken, nothing is multiplied. */
+static int is_looked_up(const g4_sens_study *s, size_t i)
+{
+    return i == s->slots.table || strcmp(s->slots.list[i].name, "v.position_embd") == 0;
+}
+
+/* Nothing in --data meets it. */
+static int is_unused(const g4_sens_study *s, const g4_sens_slot *slot)
+{
+    return (strcmp(slot->kind, "vision") == 0 && !s->data.pictures) ||
+           (strcmp(slot->kind, "audio") == 0 && !s->data.sounds) ||
+           (strcmp(slot->kind, "drafter") == 0 && !s->data.drafted);
+}
+
 static g4_status add_choice(g4_sens_study *s, const choice *c, g4_err *err)
 {
     g4_sens_point *p = NULL;
@@ -123,7 +139,7 @@ static g4_status add_choice(g4_sens_study *s, const choice *c, g4_err *err)
         const g4_sens_slot *slot = &s->slots.list[i];
         if (!changes(slot, c)) continue;
         if (c->of & (OF_WEIGHTS | OF_BOTH)) p->weight[i] = (signed char)c->type;
-        if ((c->of & (OF_ACTIVATIONS | OF_BOTH)) && i != s->slots.table && slot->text)
+        if ((c->of & (OF_ACTIVATIONS | OF_BOTH)) && !is_looked_up(s, i))
             p->input[i] = (signed char)c->type;
     }
     for (int64_t l = 0; c->of == OF_KV && l < s->candidate.config.num_hidden_layers; l++) {
@@ -136,8 +152,8 @@ static g4_status add_choice(g4_sens_study *s, const choice *c, g4_err *err)
 /* ---- sweeps ---- */
 
 /* What a sweep goes through, each name once. */
-static g4_status list_names(g4_sens_study *s, int by, int of, const char ***names, size_t *count,
-                            g4_err *err)
+static g4_status list_names(g4_sens_study *s, int by, int of, int leave, const char ***names,
+                            size_t *count, g4_err *err)
 {
     size_t most = s->slots.count + (size_t)s->candidate.config.num_hidden_layers;
     const char **list = *names = g4_arena_alloc(&s->arena, most, sizeof *list);
@@ -150,7 +166,9 @@ static g4_status list_names(g4_sens_study *s, int by, int of, const char ***name
     for (size_t i = 0; (by == BY_KIND || by == BY_TENSOR) && i < s->slots.count; i++) {
         const g4_sens_slot *slot = &s->slots.list[i];
         const char *name = by == BY_KIND ? slot->kind : slot->name;
-        int there = of == OF_ACTIVATIONS && (!slot->text || i == s->slots.table);
+        int there = of == OF_ACTIVATIONS && is_looked_up(s, i) && by == BY_TENSOR;
+        there |= of == OF_ACTIVATIONS && i == s->slots.table;
+        there |= is_unused(s, slot) || (leave == LEAVE_OUT && !slot->text);
         if (by == BY_TENSOR && i == s->slots.head && of != OF_ACTIVATIONS) there = 1;
         /* k and v have q's input, up has gate's */
         if (of == OF_ACTIVATIONS)
@@ -162,15 +180,29 @@ static g4_status list_names(g4_sens_study *s, int by, int of, const char ***name
     return G4_OK;
 }
 
+/* --only: shell patterns, one of which the name must match. */
+static int is_wanted(const char *patterns, const char *name)
+{
+    char one[80];
+    for (const char *at = patterns; at && *at;) {
+        size_t len = strcspn(at, ",");
+        snprintf(one, sizeof one, "%.*s", (int)len, at);
+        if (len < sizeof one && fnmatch(one, name, 0) == 0) return 1;
+        at += len + (at[len] == ',');
+    }
+    return !patterns;
+}
+
 static g4_status sweep(g4_sens_study *s, int by, int of, int leave, g4_err *err)
 {
     const char **names;
     size_t count = 0;
     if (by == BY_MODEL && leave == LEAVE_OUT) return G4_OK;
     if (of == OF_KV && (by == BY_KIND || by == BY_TENSOR)) return G4_OK;
-    G4_TRY(list_names(s, by, of, &names, &count, err));
+    G4_TRY(list_names(s, by, of, leave, &names, &count, err));
     for (size_t i = 0; i < count; i++)
         for (int t = 0; t < s->chosen_count; t++) {
+            if (by != BY_MODEL && !is_wanted(s->o->only, names[i])) continue;
             const choice c = { by, of, leave, s->chosen[t], names[i] };
             G4_TRY(add_choice(s, &c, err));
         }
@@ -231,6 +263,7 @@ g4_status g4_sens_point_recipe(g4_sens_study *s, const char *path, const char *w
     g4_status st = g4_recipe_open(&recipe, err);
     if (st == G4_OK) st = g4_recipe_read(recipe, path, err);
     if (st == G4_OK) st = add_mix(s, mix, recipe, p, err);
+    if (st == G4_OK) g4_recipe_note_unused(recipe);
     g4_recipe_close(recipe);
     return st;
 }

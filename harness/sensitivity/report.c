@@ -3,7 +3,8 @@
  * sensitivity.h5: from the journal's lines, so that a resumed study gives the same bytes.
  *   sensitivity.h5, [P] points in the journal's order, [L] layers, [N] documents:
  *     points/name [P][160] text; points/{bits,bytes,weight_error} [P]
- *     points/{kl,kl_p99,flips,ppl_ratio,accuracy} [P][3] value and 95 % interval
+ *     points/{kl,kl_p99,flips,ppl_ratio,accuracy,acceptance,acceptance_change} [P][3] value
+ *     and 95 % interval
  *     depth/{relative_l2,cosine} [P][L]; documents/kl [P][N] sums; noise [L] */
 #include "golden/golden.h"
 #include "harness/sensitivity/sensitivity.h"
@@ -13,8 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIGURES = 5, NAME = 160 };
-static const char *const figures[FIGURES] = { "kl", "kl_p99", "flips", "ppl_ratio", "accuracy" };
+enum { FIGURES = 7, NAME = 160 };
+static const char *const figures[FIGURES] = { "kl", "kl_p99", "flips", "ppl_ratio", "accuracy",
+                                              "acceptance", "acceptance_change" };
 
 typedef struct table {
     const g4_sens_study *s;
@@ -117,7 +119,8 @@ static g4_status points(table *t)
     g4_status s = begin(t, "points.csv", "by,what,of,leave,type,layer,bits,bytes,domain,tokens,"
                         "documents,kl,kl_lo,kl_hi,kl_p99,kl_p99_lo,kl_p99_hi,flips,flips_lo,"
                         "flips_hi,ppl_ratio,ppl_ratio_lo,ppl_ratio_hi,accuracy,accuracy_lo,"
-                        "accuracy_hi,lost,won,weight_error,first_error,last_error,noise_from");
+                        "accuracy_hi,acceptance,acceptance_lo,acceptance_hi,acceptance_change,"
+                        "acceptance_change_lo,acceptance_change_hi,lost,won,weight_error,first_error,last_error,noise_from");
     json_array_foreach(t->s->results, i, r)
         json_object_foreach(json_object_get(r, "domains"), domain, d)
             if (s == G4_OK) s = put_domain(t, r, domain, d);

@@ -3,18 +3,13 @@
 #include "harness/sensitivity/bench.h"
 #include "harness/gguf_mix.h"
 #include "harness/importance.h"
-#include "harness/room.h"
-#include "harness/text.h"
 #include "ref/dtype/dtype.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    PLACES = 7,                  /* matrices of a layer */
-    SMALL_TABLE = 1 << 28,       /* values up to which the embedding may be float32 */
-};
+enum { SMALL_TABLE = 1 << 28 };  /* values up to which the embedding may be float32 */
 
 /* ---- weights ---- */
 
@@ -55,12 +50,17 @@ static void round_rows(void *ctx, int64_t begin, int64_t end, int worker)
 }
 
 /* The 12B's embedding would take 4 GB in float32, which kernels are faster with. */
+g4_dtype g4_sens_table_dtype(const g4_mat *m, const g4_sens_type *t)
+{
+    int small = t->dtype < 0 || m->rows <= SMALL_TABLE / m->cols;
+    return small ? G4_F32 : g4_mix_fitting((g4_dtype)t->dtype, m->cols);
+}
+
 static g4_status place_table(g4_sens_bench *b, rows_job *j, g4_err *err)
 {
     const g4_mat *m = &j->slot->mat;
     size_t bytes;
-    if (j->type->dtype >= 0 && m->rows > SMALL_TABLE / m->cols)
-        j->as = g4_mix_fitting((g4_dtype)j->type->dtype, m->cols);
+    j->as = g4_sens_table_dtype(m, j->type);
     j->row_bytes = g4_dtype_row_bytes(j->as, m->cols);
     free(b->table);
     b->table = __builtin_mul_overflow((size_t)m->rows, j->row_bytes, &bytes) ? NULL : malloc(bytes);
@@ -126,11 +126,12 @@ static void round_inputs(void *ctx, int64_t begin, int64_t end, int worker)
 static const float *stand_in(void *ctx, const float *x, int64_t rows, const g4_mat *w)
 {
     g4_sens_bench *b = ctx;
+    int64_t L = b->s->candidate.config.num_hidden_layers;
     size_t i = b->slot_from[b->layer], to = b->slot_from[b->layer + 1];
     while (i < to && b->s->slots.list[i].at != w) i++;
     if (i == to) return x;
     input_job j = { .b = b, .x = x, .cols = w->cols };
-    if (b->recording && b->layer < b->s->candidate.config.num_hidden_layers) {
+    if (b->recording && b->layer >= 0 && b->layer < L) {
         double *sums = b->squares + (int64_t)(i - b->slot_from[b->layer]) * b->most_cols;
         g4_squares_add(sums, x, rows, w->cols, b->s->rt.par);
     }
@@ -175,53 +176,20 @@ g4_status g4_sens_channels_of(g4_sens_bench *b, int64_t l, g4_err *err)
 
 /* ---- memory ---- */
 
-static void max_into(int64_t *most, int64_t v)
-{
-    if (v > *most) *most = v;
-}
-
-/* Before it is taken: a layer of the 12B is 1 GB in float32. */
-static g4_status check_room(const g4_sens_bench *b, int64_t values, g4_err *err)
-{
-    char need[32], have[32];
-    const g4_room room = g4_room_now();
-    uint64_t bytes = 4 * (uint64_t)(values + b->engine->plan.rows * b->most_cols);
-    if (bytes <= room.bytes) return G4_OK;
-    return g4_fail(err, G4_ENOMEM, "sensitivity: a layer's weights in float32 take %s, there are "
-                   "%s (%s)", g4_text_bytes(need, sizeof need, bytes),
-                   g4_text_bytes(have, sizeof have, room.bytes), room.why);
-}
-
 g4_status g4_sens_rounded_open(g4_sens_bench *b, g4_err *err)
 {
-    const g4_sens_slots *slots = &b->s->slots;
-    int64_t L = b->s->candidate.config.num_hidden_layers, values = 0, most_rows = b->s->data.rows;
     int threads = g4_par_threads(b->s->rt.par);
-    b->slot_from = g4_arena_alloc(&b->arena, (size_t)L + 2, sizeof *b->slot_from);
-    if (!b->slot_from) return g4_nomem(err, "tensors");
-    size_t i = 0;
-    for (int64_t l = -1, sum; l <= L; l++) {
-        if (l >= 0) b->slot_from[l] = i;
-        for (sum = 0; i < slots->count && slots->list[i].layer == l; i++) {
-            const g4_mat *m = &slots->list[i].mat;
-            if (i != slots->table && i != slots->head) sum += m->rows * m->cols;
-            max_into(&b->most_cols, m->cols);
-            max_into(&most_rows, m->rows);
-        }
-        max_into(&values, sum);
-    }
-    b->slot_from[L + 1] = i;
-    G4_TRY(check_room(b, values, err));
-    b->weights = g4_arena_alloc(&b->arena, (size_t)values + 1, sizeof *b->weights);
-    b->sums = g4_arena_alloc(&b->arena, (size_t)most_rows, 4 * sizeof *b->sums);
-    b->rounded = g4_arena_alloc(&b->arena, (size_t)b->engine->plan.rows,
-                                (size_t)b->most_cols * sizeof *b->rounded);
-    b->squares = g4_arena_alloc(&b->arena, PLACES, (size_t)b->most_cols * sizeof *b->squares);
+    size_t cols = (size_t)b->most_cols;
+    size_t rows = (size_t)g4_sens_input_rows(b, &b->engine->plan);
+    b->weights = g4_arena_alloc(&b->arena, (size_t)b->layer_values + 1, sizeof *b->weights);
+    b->sums = g4_arena_alloc(&b->arena, (size_t)b->most_rows, 4 * sizeof *b->sums);
+    b->rounded = g4_arena_alloc(&b->arena, rows, cols * sizeof *b->rounded);
+    b->squares = g4_arena_alloc(&b->arena, G4_SENS_PLACES, cols * sizeof *b->squares);
     b->rows_of_thread = g4_arena_alloc(&b->arena, (size_t)threads, sizeof *b->rows_of_thread);
     if (!b->weights || !b->sums || !b->rounded || !b->squares || !b->rows_of_thread)
         return g4_nomem(err, "a layer's weights, rounded");
     for (int t = 0; t < threads; t++) {
-        b->rows_of_thread[t] = g4_arena_alloc(&b->arena, (size_t)b->most_cols, 2 * sizeof(float));
+        b->rows_of_thread[t] = g4_arena_alloc(&b->arena, cols, 2 * sizeof(float));
         if (!b->rows_of_thread[t]) return g4_nomem(err, "rows");
     }
     b->inputs = (g4_inputs){ stand_in, b };

@@ -8,6 +8,7 @@
  *   slots.c     the matrices that can change      points.c    options -> points
  *   bench.c     the reference, recorded once;     measure.c   figures with intervals
  *               a point from there                recipe.c    types for a byte budget
+ *   drafted.c   points of the drafter             room.c      memory, before it is taken
  *   journal.c   points kept as they come          report.c, summary.c   tables and a page
  *
  * The reference's input of every layer and its logits are recorded once, in a file of no name
@@ -47,8 +48,8 @@ void g4_sens_round(const g4_sens_type *t, float *y, const float *x, int64_t n);
 /* A matrix.  The table of the embedding is two: what is looked up, and the output matrix. */
 typedef struct g4_sens_slot {
     const char *name;            /* ggml's, without ".weight" */
-    const char *kind;            /* attn_q, ffn_down, embedding, head, vision, audio, ... */
-    int64_t layer;               /* -1: before the layers, L: behind them */
+    const char *kind;            /* attn_q, ffn_down, embedding, head, vision, drafter, ... */
+    int64_t layer;               /* -1: before the layers, L: behind them, L + 1: the drafter's */
     int text;                    /* of the text model: counted in bytes */
     g4_mat mat;                  /* as the model has it */
     g4_mat *at;                  /* the candidate's */
@@ -60,8 +61,9 @@ typedef struct g4_sens_slots {
     uint64_t other;              /* bytes of the text model's other tensors, float32 */
 } g4_sens_slots;
 
-/* m: the candidate, whose matrices will change. */
-g4_status g4_sens_slots_open(g4_sens_slots *s, g4_model *m, g4_arena *arena, g4_err *err);
+/* m, draft: the candidates, whose matrices will change; draft NULL: none. */
+g4_status g4_sens_slots_open(g4_sens_slots *s, g4_model *m, g4_model *draft, g4_arena *arena,
+                             g4_err *err);
 
 /* ---- data.c ---- */
 
@@ -75,6 +77,7 @@ typedef struct g4_sens_doc {
     int64_t first;               /* rows of all documents before this one */
     int64_t scored;              /* of its last rows */
     int64_t score_first;         /* scored rows of all documents before it */
+    int64_t drafted;             /* the last of the scored ones, which a drafter predicts, too */
     const int32_t *next;         /* [scored] what those rows predict */
     const int32_t *choices;      /* [choice_count] tokens that would begin an answer; NULL: none */
     int64_t choice_count, answer;
@@ -85,7 +88,9 @@ typedef struct g4_sens_data {
     g4_sens_doc *docs;
     size_t count, domains, questions;
     const char **domain;         /* [domains] in the order of their first lines */
-    int64_t rows, scored, longest;
+    int64_t rows, scored, longest, drafted;
+    int64_t media_rows;          /* of the largest call of a media matrix, padding included */
+    int pictures, sounds;        /* are there any? */
     g4_arena arena;
 } g4_sens_data;
 
@@ -128,6 +133,7 @@ typedef struct g4_sens_run {
     const g4_sens_error *layers; /* [L] of outputs; before `first` zeros */
     double weight_error;         /* relative L2 of all rounded weights; 0: none */
     const g4_kl_token *tokens;   /* [scored]; NULL: --depth ended before the logits */
+    const double *accepted;      /* [scored] of the drafter's; NULL: not a point of the drafter */
     const int32_t *chosen;       /* [questions] index of the likeliest choice */
     double seconds;
 } g4_sens_run;
@@ -149,7 +155,7 @@ enum { G4_SENS_CHANNELS = 8 };   /* most outstanding ones that are kept of each 
 struct g4_sens_study {
     const g4_options *o;
     g4_runtime rt;
-    g4_model candidate;          /* rt.model with matrices of its own choice */
+    g4_model candidate, draft;   /* rt.model and rt.draft with matrices of their own choice */
     g4_mask mask;
     g4_tokenizer *tokenizer;
     g4_sens_slots slots;
@@ -164,11 +170,12 @@ struct g4_sens_study {
     double *noise;               /* [L] relative L2 of float32 itself at each output */
     g4_sens_channel *channels;   /* [slots][G4_SENS_CHANNELS]; column -1: none */
     int32_t *reference_choice;   /* [questions] */
+    double *reference_accepted;  /* [scored] chance that a draft is accepted, at temperature 1 */
     double reference_seconds;
     g4_arena arena;
 };
 
-/* --types, --by, --of, --leave, --recipe. */
+/* --types, --by, --of, --leave, --recipe; the data are known by then. */
 g4_status g4_sens_points_open(g4_sens_study *s, g4_err *err);
 /* A recipe file as a point; what: its column. */
 g4_status g4_sens_point_recipe(g4_sens_study *s, const char *path, const char *what,

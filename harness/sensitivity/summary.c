@@ -46,16 +46,44 @@ static int by_kl(const void *a, const void *b)
     return d != 0.0 ? (d > 0.0) - (d < 0.0) : strcmp(text(x, "point"), text(y, "point"));
 }
 
+/* Is it a simulated type?  Its kind, bits and block then. */
+static int is_simulated(const json_t *r, char *kind, int *bits, int *block)
+{
+    return sscanf(text(r, "type"), "%1[sa]%1db%d", kind, bits, block) == 3;
+}
+
 /* Whole models: uniform types, mixes, recipes, random mixes aside. */
 static int is_whole(const json_t *r)
 {
-    return is(r, "of", "weights") &&
+    char kind[2];
+    int bits, block;
+    return is(r, "of", "weights") && !is_simulated(r, kind, &bits, &block) &&
            (is(r, "by", "model") || is(r, "by", "mix") || is(r, "by", "recipe"));
+}
+
+static int is_width(const json_t *r)
+{
+    char kind[2];
+    int bits, block;
+    return is(r, "of", "weights") && is(r, "by", "model") &&
+           is_simulated(r, kind, &bits, &block);
+}
+
+static int is_drafter(const json_t *r)
+{
+    return is(r, "what", "drafter") || strncmp(text(r, "what"), "draft.", 6) == 0;
 }
 
 static int is_single(const json_t *r)
 {
-    return is(r, "of", "weights") && is(r, "by", "tensor") && is(r, "leave", "in");
+    return is(r, "of", "weights") && is(r, "by", "tensor") && is(r, "leave", "in") &&
+           !is_drafter(r);
+}
+
+/* What is rounded besides weights. */
+static int is_other(const json_t *r)
+{
+    return is(r, "by", "model") && !is(r, "of", "weights");
 }
 
 /* Results that `wanted` says, sorted; malloc'ed. */
@@ -88,6 +116,7 @@ static g4_status put_value(page *p, const json_t *r, const char *domain, const c
 static g4_status wholes(page *p, const json_t **list, size_t n)
 {
     char bytes[32];
+    if (!n) return G4_OK;
     PUT("## Whole models\n\nText tensors' bytes; KL in nats a token to the float32 reference; "
         "in brackets 95 %% by bootstrap over documents.\n\n"
         "| | bytes | KL | 99th percentile | other likeliest token, %% | perplexity ratio | right "
@@ -189,6 +218,94 @@ static g4_status randoms(page *p)
     return G4_OK;
 }
 
+/* Simulated widths: a row for each way to cut them, a column for each number of bits. */
+static int by_way(const void *a, const void *b)
+{
+    char x[2] = "", y[2] = "";
+    int bits[2] = { 0, 0 }, block[2] = { 0, 0 };
+    is_simulated(*(const json_t *const *)a, x, &bits[0], &block[0]);
+    is_simulated(*(const json_t *const *)b, y, &bits[1], &block[1]);
+    if (*x != *y) return *y - *x;
+    return block[0] != block[1] ? block[0] - block[1] : bits[1] - bits[0];
+}
+
+static g4_status widths(page *p)
+{
+    size_t n;
+    char kind[2] = "", last[2] = "";
+    int bits = 0, block = 0, row = -1, at = 9;
+    const json_t **list = choose(p, is_width, by_way, &n);
+    if (!list) return g4_nomem(p->err, "summary");
+    g4_status s = !n ? G4_OK : g4_out_printf(&p->out, p->err, "\n## Simulated widths\n\nKL of the "
+                  "whole model.\n\n| bits | 8 | 7 | 6 | 5 | 4 | 3 | 2 |\n"
+                  "|---|---|---|---|---|---|---|---|");
+    for (size_t i = 0; s == G4_OK && i < n; i++) {
+        is_simulated(list[i], kind, &bits, &block);
+        if (block != row || *kind != *last) {
+            char of[24];
+            snprintf(of, sizeof of, block ? "blocks of %d" : "a block a row", block);
+            s = g4_out_printf(&p->out, p->err, "\n| %s, %s |", *kind == 's' ? "symmetric"
+                              : "affine", of);
+            row = block;
+            *last = *kind;
+            at = 9;
+        }
+        while (s == G4_OK && --at > bits) s = g4_out_printf(&p->out, p->err, " |");
+        if (s == G4_OK)
+            s = g4_out_printf(&p->out, p->err, " %.3g |", g4_sens_number(list[i], "kl"));
+    }
+    free(list);
+    return s == G4_OK && n ? g4_out_printf(&p->out, p->err, "\n") : s;
+}
+
+/* Activations, both, caches. */
+static g4_status others(page *p)
+{
+    size_t n;
+    const json_t **list = choose(p, is_other, by_kl, &n);
+    if (!list) return g4_nomem(p->err, "summary");
+    g4_status s = !n ? G4_OK : g4_out_printf(&p->out, p->err, "\n## Activations and caches\n\n"
+                  "Of the whole model.\n\n| | type | KL | other likeliest token, %% | perplexity "
+                  "ratio | right answers, %% |\n|---|---|---|---|---|---|\n");
+    for (size_t i = 0; s == G4_OK && i < n; i++) {
+        s = g4_out_printf(&p->out, p->err, "| %s | %s |", text(list[i], "of"),
+                          text(list[i], "type"));
+        if (s == G4_OK) s = put_value(p, list[i], "all", "kl", 1.0);
+        if (s == G4_OK) s = put_value(p, list[i], "all", "flips", 100.0);
+        if (s == G4_OK) s = put_value(p, list[i], "all", "ppl_ratio", 1.0);
+        if (s == G4_OK) s = put_value(p, list[i], "all", "accuracy", 100.0);
+        if (s == G4_OK) s = g4_out_printf(&p->out, p->err, "\n");
+    }
+    free(list);
+    return s;
+}
+
+static int is_whole_drafter(const json_t *r)
+{
+    return is(r, "by", "kind") && is(r, "what", "drafter");
+}
+
+static g4_status drafter(page *p)
+{
+    size_t n;
+    const json_t **list = choose(p, is_whole_drafter, by_kl, &n);
+    if (!list) return g4_nomem(p->err, "summary");
+    g4_status s = !n ? G4_OK : g4_out_printf(&p->out, p->err, "\n## The drafter\n\nAll its "
+                  "matrices rounded, the model as it is; KL of its own logits, the chance that "
+                  "the model takes its draft, and how much that has changed.\n\n| of | type | KL "
+                  "| accepted, %% | change, points |\n|---|---|---|---|---|\n");
+    for (size_t i = 0; s == G4_OK && i < n; i++) {
+        s = g4_out_printf(&p->out, p->err, "| %s | %s |", text(list[i], "of"),
+                          text(list[i], "type"));
+        if (s == G4_OK) s = put_value(p, list[i], "all", "kl", 1.0);
+        if (s == G4_OK) s = put_value(p, list[i], "all", "acceptance", 100.0);
+        if (s == G4_OK) s = put_value(p, list[i], "all", "acceptance_change", 100.0);
+        if (s == G4_OK) s = g4_out_printf(&p->out, p->err, "\n");
+    }
+    free(list);
+    return s;
+}
+
 /* KL of each kind, or layer, by type. */
 static g4_status grid(page *p, const char *by)
 {
@@ -196,7 +313,8 @@ static g4_status grid(page *p, const char *by)
     const char *what = NULL;
     for (size_t i = 0; i < s->points.count; i++) {
         const g4_sens_point *q = &s->points.list[i];
-        int mine = strcmp(q->by, by) == 0 && *q->leave == 'i' && strcmp(q->of, "weights") == 0;
+        int mine = strcmp(q->by, by) == 0 && *q->leave == 'i' && strcmp(q->of, "weights") == 0 &&
+                   strcmp(q->what, "drafter") != 0;
         if (!mine || !isfinite(g4_sens_number(g4_sens_result(s, q->name), "kl"))) continue;
         if (!what) {
             PUT("\n## By %s\n\nKL of its matrices rounded, all others as they are.\n\n| |", by);
@@ -209,6 +327,52 @@ static g4_status grid(page *p, const char *by)
         PUT(" %.3g |", g4_sens_number(g4_sens_result(s, q->name), "kl"));
     }
     if (what) PUT("\n");
+    return G4_OK;
+}
+
+/* The type of single kinds' KLs that a question about "below 4 bits" is about: the widest of
+ * those, else the narrowest there is; -1: none was measured by kind. */
+static int type_of_kinds(const g4_sens_study *s)
+{
+    int best = -1;
+    double had = NAN;
+    for (size_t i = 0; i < s->points.count; i++) {
+        const g4_sens_point *q = &s->points.list[i];
+        double bits = g4_sens_point_bits(s, q);
+        if (strcmp(q->by, "kind") != 0 || strcmp(q->of, "weights") != 0 || *q->leave != 'i' ||
+            !g4_sens_result(s, q->name) || !(q->weight[s->slots.table] >= 0)) continue;
+        int nearer = bits < 4.0 ? !(had < 4.0) || bits > had : !(had < bits);
+        if (best >= 0 && !nearer) continue;
+        best = q->weight[s->slots.table];
+        had = bits;
+    }
+    return best;
+}
+
+/* What each kind costs each sort of documents. */
+static g4_status domains(page *p)
+{
+    const g4_sens_study *s = p->s;
+    int type = type_of_kinds(s);
+    if (type < 0 || s->data.domains < 2) return G4_OK;
+    PUT("\n## By kind and sort of documents\n\nKL with a kind's matrices in %s.\n\n| |",
+        s->types[type].name);
+    for (size_t d = 0; d < s->data.domains; d++) PUT(" %s |", s->data.domain[d]);
+    PUT("\n|---|");
+    for (size_t d = 0; d < s->data.domains; d++) PUT("---|");
+    for (size_t i = 0; i < s->points.count; i++) {
+        const g4_sens_point *q = &s->points.list[i];
+        const json_t *r = g4_sens_result(s, q->name);
+        if (!r || strcmp(q->by, "kind") != 0 || strcmp(q->of, "weights") != 0 ||
+            *q->leave != 'i' || strcmp(q->type, s->types[type].name) != 0 || is_drafter(r)) continue;
+        PUT("\n| %s |", q->what);
+        for (size_t d = 0; d < s->data.domains; d++) {
+            double v = part(r, s->data.domain[d], "kl", 0);
+            if (isfinite(v)) PUT(" %.3g |", v);
+            else PUT(" |");
+        }
+    }
+    PUT("\n");
     return G4_OK;
 }
 
@@ -269,24 +433,50 @@ static g4_status worst(page *p)
     return s;
 }
 
-/* The answer in a sentence: the best of 4 bits and more against the best below. */
+/* The kinds that lose most, and how much of the whole model's KL that is. */
+static g4_status where(page *p, const json_t *whole)
+{
+    const g4_sens_study *s = p->s;
+    const json_t *worst[3] = { NULL, NULL, NULL };
+    for (size_t i = 0; i < s->points.count; i++) {
+        const g4_sens_point *q = &s->points.list[i];
+        const json_t *r = g4_sens_result(s, q->name);
+        if (!r || strcmp(q->by, "kind") != 0 || strcmp(q->of, "weights") != 0 || *q->leave != 'i' ||
+            is_drafter(r) || !is(whole, "type", q->type)) continue;
+        int k = 3;
+        while (k > 0 && (!worst[k - 1] || by_kl(&worst[k - 1], &r) > 0)) k--;
+        for (int m = 2; m > k; m--) worst[m] = worst[m - 1];
+        if (k < 3) worst[k] = r;
+    }
+    if (!worst[2]) return G4_OK;
+    PUT("Where?  In %s one kind alone:", text(whole, "type"));
+    for (int k = 0; k < 3; k++)
+        PUT("%s %s %.3g (%.0f %% of the whole model's)", k ? "," : "", text(worst[k], "what"),
+            g4_sens_number(worst[k], "kl"),
+            100.0 * g4_sens_number(worst[k], "kl") / g4_sens_number(whole, "kl"));
+    PUT(".\n\n");
+    return G4_OK;
+}
+
+/* The answer in a sentence: the best uniform type of 4 to 5 bits against the best of 3 to 4. */
 static g4_status answer(page *p, const json_t **list, size_t n)
 {
     const json_t *four = NULL, *less = NULL;
     for (size_t i = 0; i < n; i++) {
         double bits = g4_sens_number(list[i], "bits");
-        if (!is(list[i], "by", "model")) continue;
-        if (bits >= 4.0 && (!four || bits < g4_sens_number(four, "bits"))) four = list[i];
-        if (bits < 4.0 && (!less || bits > g4_sens_number(less, "bits"))) less = list[i];
+        if (!is(list[i], "by", "model") || bits < 3.0 || bits >= 5.0) continue;
+        const json_t **best = bits < 4.0 ? &less : &four;
+        if (!*best || g4_sens_number(list[i], "kl") < g4_sens_number(*best, "kl")) *best = list[i];
     }
-    if (!four || !less) return G4_OK;
+    if (!less) return G4_OK;
+    if (!four) return where(p, less);
     PUT("Is it sensitive below 4 bits?  From %s (%.2f bits a weight) to %s (%.2f) the KL grows "
         "from %.3g to %.3g, %.1f times; the likeliest token is another one in %.2f %% and %.2f "
         "%%.\n\n", text(four, "type"), g4_sens_number(four, "bits"), text(less, "type"),
         g4_sens_number(less, "bits"), g4_sens_number(four, "kl"), g4_sens_number(less, "kl"),
         g4_sens_number(less, "kl") / g4_sens_number(four, "kl"),
         100.0 * part(four, "all", "flips", 0), 100.0 * part(less, "all", "flips", 0));
-    return G4_OK;
+    return where(p, less);
 }
 
 static g4_status cost(page *p)
@@ -310,8 +500,12 @@ static g4_status write_all(page *p, const json_t **list, size_t n)
     G4_TRY(recipes(p, list, n));
     G4_TRY(additivity(p, list, n));
     G4_TRY(randoms(p));
+    G4_TRY(widths(p));
+    G4_TRY(others(p));
     G4_TRY(grid(p, "kind"));
     G4_TRY(grid(p, "layer"));
+    G4_TRY(domains(p));
+    G4_TRY(drafter(p));
     G4_TRY(worst(p));
     G4_TRY(channels(p));
     return cost(p);

@@ -8,7 +8,7 @@ set output out
 set datafile separator ','
 format_of(t) = t[1:1] eq 's' || (t[1:1] eq 'a') ? 0 : 1
 w(k) = strcol(1) eq 'model' && strcol(3) eq 'weights' && strcol(9) eq 'all' && \
-       (k eq 'f' ? format_of(strcol(5)) : strcol(5)[1:1] eq k)
+       (k eq 'f' ? format_of(strcol(5)) : strcol(5)[1:1] eq k && strcol(5)[3:6] eq 'b32')
 set title 'All matrices of the text model rounded (miniature)'
 set xlabel 'bits a weight, scales included'
 set ylabel 'KL to float32, nats a token'

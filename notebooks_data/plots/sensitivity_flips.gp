@@ -13,5 +13,5 @@ set xlabel 'bits a weight, scales included'
 set ylabel 'questions'
 set grid ytics lc rgb '#dddddd'
 set key top right
-plot table using (w(0) ? $7 : NaN):27 with points pt 7 lc rgb '#b02a37' title 'lost', \
-     '' using (w(0) ? $7 : NaN):28 with points pt 6 lc rgb '#1b6ca8' title 'won'
+plot table using (w(0) ? $7 : NaN):33 with points pt 7 lc rgb '#b02a37' title 'lost', \
+     '' using (w(0) ? $7 : NaN):34 with points pt 6 lc rgb '#1b6ca8' title 'won'

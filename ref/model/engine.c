@@ -193,6 +193,7 @@ static void linear64_piece(void *ctx, int64_t begin, int64_t end, int worker)
 
 void g4_linear64(g4_engine *e, float *y, const float *x, int64_t rows, const g4_mat *w)
 {
+    if (e->inputs) x = e->inputs->rows(e->inputs->ctx, x, rows, w);
     linear_job j = {e, {.y = y, .ldy = w->rows, .x = x, .ldx = w->cols, .tokens = rows, .w = w}};
     g4_par_for(e->par, w->rows, LINEAR_GRAIN, linear64_piece, &j);
 }
