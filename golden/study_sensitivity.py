@@ -130,7 +130,7 @@ def run(a):
     study(a, "domains", "--types", f"{UNIFORM},{MIXES}")
     study(a, "domains", "--types", KINDS, "--by", "kind")
     study(a, "calibrate", "--types", WIDTHS)
-    study(a, "calibrate", "--types", "q4_k,q3_k,q2_k", "--by", "kind,layer", "--leave", "out")
+    study(a, "calibrate", "--types", SINGLE, "--by", "kind,layer", "--leave", "out")
     study(a, "calibrate", "--types", ROUGH, "--of", "activations,both", "--by", "model,kind,layer")
     study(a, "calibrate", "--types", CACHE, "--of", "kv", "--by", "model,layer")
     study(a, "domains", "--types", CACHE, "--of", "kv")
@@ -141,7 +141,8 @@ def run(a):
 
 def report(a):
     """Pages and tables once more from the journals, all that each page shows together."""
-    study(a, "calibrate", "--types", SINGLE, "--by", "model,kind,layer,tensor,random")
+    study(a, "calibrate", "--types", SINGLE, "--by", "model,kind,layer,random",
+          "--leave", "in,out")
     study(a, "domains", "--types", KINDS, "--by", "model,kind")
     for name in ("calibrate", "held_out", "domains"):
         folder = os.path.join(a.out, "study_" + name)
@@ -197,7 +198,7 @@ def main():
     p.add_argument("--questions", type=int, default=6)
     p.add_argument("--budgets", default="q4_k_m,q3_k_m")
     a = p.parse_args()
-    a.out = os.path.abspath(a.out)
+    a.out, a.model = os.path.abspath(a.out), os.path.relpath(a.model)
     os.makedirs(a.out, exist_ok=True)
     {"data": write_data, "run": run, "report": report, "llama": llama}[a.what](a)
 

@@ -307,17 +307,19 @@ static g4_status drafter(page *p)
 }
 
 /* KL of each kind, or layer, by type. */
-static g4_status grid(page *p, const char *by)
+static g4_status grid(page *p, const char *by, const char *leave)
 {
     const g4_sens_study *s = p->s;
     const char *what = NULL;
     for (size_t i = 0; i < s->points.count; i++) {
         const g4_sens_point *q = &s->points.list[i];
-        int mine = strcmp(q->by, by) == 0 && *q->leave == 'i' && strcmp(q->of, "weights") == 0 &&
-                   strcmp(q->what, "drafter") != 0;
+        int mine = strcmp(q->by, by) == 0 && strcmp(q->leave, leave) == 0 &&
+                   strcmp(q->of, "weights") == 0 && strcmp(q->what, "drafter") != 0;
         if (!mine || !isfinite(g4_sens_number(g4_sens_result(s, q->name), "kl"))) continue;
         if (!what) {
-            PUT("\n## By %s\n\nKL of its matrices rounded, all others as they are.\n\n| |", by);
+            PUT("\n## %s %s\n\nKL of %s.\n\n| |", *leave == 'i' ? "By" : "All but a", by,
+                *leave == 'i' ? "its matrices rounded, all others as they are"
+                              : "all others rounded, its matrices as they are");
             for (int t = 0; t < s->chosen_count; t++) PUT(" %s |", s->types[s->chosen[t]].name);
             PUT("\n|---|");
             for (int t = 0; t < s->chosen_count; t++) PUT("---|");
@@ -502,8 +504,10 @@ static g4_status write_all(page *p, const json_t **list, size_t n)
     G4_TRY(randoms(p));
     G4_TRY(widths(p));
     G4_TRY(others(p));
-    G4_TRY(grid(p, "kind"));
-    G4_TRY(grid(p, "layer"));
+    G4_TRY(grid(p, "kind", "in"));
+    G4_TRY(grid(p, "kind", "out"));
+    G4_TRY(grid(p, "layer", "in"));
+    G4_TRY(grid(p, "layer", "out"));
     G4_TRY(domains(p));
     G4_TRY(drafter(p));
     G4_TRY(worst(p));

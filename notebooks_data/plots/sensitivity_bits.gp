@@ -13,7 +13,9 @@ set title 'All matrices of the text model rounded (miniature)'
 set xlabel 'bits a weight, scales included'
 set ylabel 'KL to float32, nats a token'
 set logscale y
-set format y '10^{%L}'
+set xrange [2:9.5]
+set yrange [2e-6:5]
+set format y '%.0e'
 set grid ytics lc rgb '#dddddd'
 set key top right
 plot table using (w('s') ? $7 : NaN):12:13:14 with yerrorbars lc rgb '#888888' pt 6 lw 1.4 \
@@ -22,4 +24,4 @@ plot table using (w('s') ? $7 : NaN):12:13:14 with yerrorbars lc rgb '#888888' p
      title 'with an offset', \
      '' using (w('f') ? $7 : NaN):12:13:14 with yerrorbars lc rgb '#1b6ca8' pt 7 lw 1.6 \
      title 'formats', \
-     '' using (w('f') ? $7 : NaN):12:5 with labels offset char 0,-0.9 font ',11' notitle
+     '' using (w('f') ? $7 : NaN):13:5 with labels offset char 0,-0.8 font ',11' notitle

@@ -17,6 +17,7 @@ set title 'One layer in '.type.': error of the outputs behind it (miniature)'
 set xlabel 'output of layer'
 set ylabel 'relative L2 to the float32 reference'
 set logscale y
+set xtics 1
 set format y '%.0e'
 set grid ytics lc rgb '#dddddd'
 set key outside right

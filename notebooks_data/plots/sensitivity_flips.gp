@@ -6,12 +6,18 @@ if (!exists("table")) table = 'notebooks_data/results/sensitivity/domains_points
 set terminal svg size 900,520 font 'sans,14' background rgb 'white' noenhanced
 set output out
 set datafile separator ','
-set datafile missing NaN
-w(z) = strcol(1) eq 'model' && strcol(3) eq 'weights' && strcol(9) eq 'all'
-set title 'Multiple choice, all matrices rounded (miniature)'
-set xlabel 'bits a weight, scales included'
+rows = '< awk -F, ''$3 == "weights" && $9 == "all" && ($1 == "model" || $1 == "mix")'' '.table. \
+       ' | sort -t, -k8,8n -k5,5'
+set title 'Multiple choice, all matrices rounded: answers that turn (miniature)'
+set xlabel 'formats and mixes, smallest first'
 set ylabel 'questions'
+set yrange [0:*]
+set ytics 1
+set offsets 0, 0, 0.5, 0
+set xtics rotate by 45 right
+set style data histogram
+set style fill solid 0.9 noborder
 set grid ytics lc rgb '#dddddd'
 set key top right
-plot table using (w(0) ? $7 : NaN):33 with points pt 7 lc rgb '#b02a37' title 'lost', \
-     '' using (w(0) ? $7 : NaN):34 with points pt 6 lc rgb '#1b6ca8' title 'won'
+plot rows using 33:xtic(5) lc rgb '#b02a37' title 'lost: right without rounding, not with it', \
+     rows using 34 lc rgb '#1b6ca8' title 'won'

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # KL to the float32 reference of each tensor rounded by itself: layer against kind of tensor.
+# Full layers have no attn_v: their keys are their values.
 #   gnuplot -e "out='F.svg'; type='q3_k'" notebooks_data/plots/sensitivity_heat.gp
 if (!exists("out")) out = 'sensitivity_heat.svg'
 if (!exists("table")) table = 'notebooks_data/results/sensitivity/calibrate_points.csv'
@@ -18,6 +19,8 @@ set xtics 1
 set ytics ()
 do for [i=1:7] { set ytics add (word(kinds, i) i) }
 set yrange [7.5:0.5]
+set offsets 0.6, 0.6, 0, 0
+set format cb '%.1f'
 set palette defined (0 '#f4f6fa', 0.5 '#e08e1b', 1 '#7a1420')
 set cblabel 'log10 KL'
 plot table using (mine(0) ? $6 : NaN):(mine(0) ? place(strcol(2)) : NaN): \
