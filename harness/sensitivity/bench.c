@@ -197,7 +197,8 @@ static void diff_rows(void *ctx, int64_t begin, int64_t end, int worker)
 /* Of the first rows of b->x from what layer l was given in the reference. */
 static g4_sens_error error_at(g4_sens_bench *b, int64_t l, int64_t rows)
 {
-    row_job j = { .b = b, .reference = g4_sens_recorded(b, l), .cols = b->s->candidate.config.hidden_size };
+    row_job j = { .b = b, .reference = g4_sens_recorded(b, l),
+                  .cols = b->s->candidate.config.hidden_size };
     double sum[4] = { 0 };
     g4_par_for(b->s->rt.par, rows, 16, diff_rows, &j);
     for (int64_t t = 0; t < rows; t++)

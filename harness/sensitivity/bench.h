@@ -53,7 +53,7 @@ struct g4_sens_bench {
     int recording;
     g4_out *out;                 /* what the reference does, while it is recorded */
     double weight_ee, weight_gg;
-    int64_t layer_values, most_rows;   /* of the largest layer's weights; rows of a matrix, or all */
+    int64_t layer_values, most_rows;   /* the largest layer's; of a matrix, or all */
     g4_arena arena;
 };
 

@@ -366,7 +366,8 @@ static g4_status domains(page *p)
         const g4_sens_point *q = &s->points.list[i];
         const json_t *r = g4_sens_result(s, q->name);
         if (!r || strcmp(q->by, "kind") != 0 || strcmp(q->of, "weights") != 0 ||
-            *q->leave != 'i' || strcmp(q->type, s->types[type].name) != 0 || is_drafter(r)) continue;
+            *q->leave != 'i' || strcmp(q->type, s->types[type].name) != 0 || is_drafter(r))
+            continue;
         PUT("\n| %s |", q->what);
         for (size_t d = 0; d < s->data.domains; d++) {
             double v = part(r, s->data.domain[d], "kl", 0);
