@@ -120,8 +120,8 @@ static g4_status points(table *t)
                         "documents,kl,kl_lo,kl_hi,kl_p99,kl_p99_lo,kl_p99_hi,flips,flips_lo,"
                         "flips_hi,ppl_ratio,ppl_ratio_lo,ppl_ratio_hi,accuracy,accuracy_lo,"
                         "accuracy_hi,acceptance,acceptance_lo,acceptance_hi,acceptance_change,"
-                        "acceptance_change_lo,acceptance_change_hi,lost,won,weight_error,first_error,"
-                        "last_error,noise_from");
+                        "acceptance_change_lo,acceptance_change_hi,lost,won,weight_error,"
+                        "first_error,last_error,noise_from");
     json_array_foreach(t->s->results, i, r)
         json_object_foreach(json_object_get(r, "domains"), domain, d)
             if (s == G4_OK) s = put_domain(t, r, domain, d);
