@@ -83,13 +83,14 @@ def both_kinds(text):
 
 
 def compile_driver(folder):
-    base = ["ref/base/%s.c" % n for n in ("json", "map", "err", "arena")]
-    chat = sorted("ref/input/" + n for n in os.listdir(os.path.join(ROOT, "ref/input"))
-                  if n.startswith("chat") and n.endswith(".c"))
+    sources = ["harness/peer/render_chat.c"]
+    for part, begin in (("base", ""), ("dtype", ""), ("file", ""), ("input", "chat")):
+        sources += sorted(f"ref/{part}/{n}" for n in os.listdir(os.path.join(ROOT, "ref", part))
+                          if n.startswith(begin) and n.endswith(".c"))
     exe = os.path.join(folder, "render_chat")
     cmd = [os.environ.get("CC", "cc"), "-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-I.", "-o", exe]
-    cmd += os.environ.get("CFLAGS", "").split() + ["harness/peer/render_chat.c"] + chat + base
-    subprocess.run(cmd + ["-ljansson"], cwd=ROOT, check=True)
+    cmd += os.environ.get("CFLAGS", "").split() + sources
+    subprocess.run(cmd + ["-ljansson", "-lm", "-lpthread"], cwd=ROOT, check=True)
     return exe
 
 
