@@ -59,7 +59,7 @@ void g4_stops_choose(g4_generate_options *opt, int64_t stops[G4_MAX_STOPS], cons
                      const g4_tokenizer *t, const g4_prompt *p)
 {
     if (o->ignore_eos) return;
-    memcpy(stops, opt->stop, (size_t)opt->stop_count * sizeof *stops);
+    if (opt->stop_count) memcpy(stops, opt->stop, (size_t)opt->stop_count * sizeof *stops);
     opt->stop = stops;
     add_stop(opt, stops, g4_tokenizer_id(t, "<turn|>"));
     if (speaks_of_tools(t, p)) add_stop(opt, stops, g4_tokenizer_id(t, "<|tool_response>"));
