@@ -301,16 +301,15 @@ static g4_status record_file(g4_sens_bench *b, const char *name, g4_map *map,
                              g4_status (*what)(g4_sens_bench *b, g4_err *err), g4_err *err)
 {
     g4_out out = G4_OUT_NONE;
-    char self[40], *path = g4_arena_printf(&b->arena, "%s/%s", b->s->o->out, name);
+    char *path = g4_arena_printf(&b->arena, "%s/%s", b->s->o->out, name);
     if (!path) return g4_nomem(err, b->s->o->out);
     G4_TRY(g4_out_open(&out, path, err));
     int fd = open(out.temp, O_RDONLY | O_CLOEXEC);
     unlink(out.temp);            /* not even kill -9 leaves it lying about */
-    snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
     b->out = &out;
     g4_status s = fd < 0 ? g4_fail(err, G4_EIO, "%s: %s", path, strerror(errno)) : what(b, err);
     if (s == G4_OK) s = g4_out_finish(&out, err);
-    if (s == G4_OK) s = g4_map_open(map, self, err);
+    if (s == G4_OK) s = g4_map_fd(map, fd, path, err);
     g4_out_abort(&out);
     if (fd >= 0) close(fd);
     b->out = NULL;

@@ -12,43 +12,57 @@
 
 enum { OUT_BUFFER = 1 << 20 };
 
+static g4_status regular_size(int fd, const char *path, size_t *size, g4_err *err)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return g4_fail(err, G4_EIO, "%s: cannot stat: %s", path, strerror(errno));
+    if (!S_ISREG(st.st_mode)) return g4_fail(err, G4_EINPUT, "%s: not a regular file", path);
+    *size = (size_t)st.st_size;
+    return G4_OK;
+}
+
 /* Opens a regular file and says its size; *fd is closed again on failure. */
 static g4_status open_regular(const char *path, int *fd, size_t *size, g4_err *err)
 {
-    struct stat st;
     *fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (*fd < 0) return g4_fail(err, G4_EIO, "%s: cannot open: %s", path, strerror(errno));
-    g4_status s = G4_OK;
-    if (fstat(*fd, &st) != 0)
-        s = g4_fail(err, G4_EIO, "%s: cannot stat: %s", path, strerror(errno));
-    else if (!S_ISREG(st.st_mode))
-        s = g4_fail(err, G4_EINPUT, "%s: not a regular file", path);
+    g4_status s = regular_size(*fd, path, size, err);
     if (s != G4_OK) {
         close(*fd);
         *fd = -1;
-        return s;
     }
-    *size = (size_t)st.st_size;
+    return s;
+}
+
+static g4_status map_size(g4_map *m, int fd, const char *path, size_t size, g4_err *err)
+{
+    *m = (g4_map){ NULL, 0 };
+    if (size == 0) return G4_OK;
+    void *p = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (p == MAP_FAILED)
+        return g4_fail(err, G4_EIO, "%s: cannot map: %s", path, strerror(errno));
+    *m = (g4_map){ p, size };
     return G4_OK;
 }
 
 g4_status g4_map_open(g4_map *m, const char *path, g4_err *err)
 {
     int fd;
-    m->data = NULL;
-    m->size = 0;
-    G4_TRY(open_regular(path, &fd, &m->size, err));
-    if (m->size > 0) {
-        void *p = mmap(NULL, m->size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (p == MAP_FAILED) {
-            close(fd);
-            m->size = 0;
-            return g4_fail(err, G4_EIO, "%s: cannot map: %s", path, strerror(errno));
-        }
-        m->data = p;
-    }
+    size_t size;
+    *m = (g4_map){ NULL, 0 };
+    G4_TRY(open_regular(path, &fd, &size, err));
+    g4_status s = map_size(m, fd, path, size, err);
     close(fd);
-    return G4_OK;
+    return s;
+}
+
+g4_status g4_map_fd(g4_map *m, int fd, const char *path, g4_err *err)
+{
+    size_t size;
+    *m = (g4_map){ NULL, 0 };
+    G4_TRY(regular_size(fd, path, &size, err));
+    return map_size(m, fd, path, size, err);
 }
 
 void g4_map_close(g4_map *m)

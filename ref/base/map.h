@@ -20,6 +20,8 @@ typedef struct g4_map {
 /* A file that shrinks under a mapping raises SIGBUS at the next touch:
  * harness/main.c turns that into a message. */
 g4_status g4_map_open(g4_map *m, const char *path, g4_err *err);
+/* What fd has open, perhaps no longer under the name `path`; fd stays open. */
+g4_status g4_map_fd(g4_map *m, int fd, const char *path, g4_err *err);
 void g4_map_close(g4_map *m);
 
 /* Asks the kernel to read these bytes of a mapping ahead, where a look at a few of
