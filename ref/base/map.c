@@ -49,7 +49,7 @@ static g4_status map_size(g4_map *m, int fd, const char *path, size_t size, g4_e
 g4_status g4_map_open(g4_map *m, const char *path, g4_err *err)
 {
     int fd;
-    size_t size;
+    size_t size = 0;
     *m = (g4_map){ NULL, 0 };
     G4_TRY(open_regular(path, &fd, &size, err));
     g4_status s = map_size(m, fd, path, size, err);
@@ -59,7 +59,7 @@ g4_status g4_map_open(g4_map *m, const char *path, g4_err *err)
 
 g4_status g4_map_fd(g4_map *m, int fd, const char *path, g4_err *err)
 {
-    size_t size;
+    size_t size = 0;
     *m = (g4_map){ NULL, 0 };
     G4_TRY(regular_size(fd, path, &size, err));
     return map_size(m, fd, path, size, err);
