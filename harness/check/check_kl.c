@@ -425,16 +425,22 @@ static void write_h5(const char *name, int fault)
     char path[TEMPDIR_MAX];
     g4_golden_writer *w;
     int32_t ids[] = { 2, 30, 31, 32 }, tokens[] = { 4 }, scored[] = { fault == 1 ? 4 : 2 };
-    int32_t lead[] = { 2 }, top[] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 };
-    float lp[10], rest[] = { 0.5f, 0.5f }, token[] = { -9.0f, -9.0f };
-    for (int i = 0; i < 10; i++) lp[i] = logf(0.1f);
+    int32_t lead[] = { 2 }, top[2 * V];
+    float lp[2 * V], rest[] = { 0.5f, 0.5f }, token[] = { -9.0f, -9.0f };
+    const int k = fault == 12 ? V : 5;
+    for (int i = 0; i < 2 * k; i++) {
+        top[i] = k == V ? i % V : 1 + i;
+        lp[i] = logf(k == V ? 1.0f / V : 0.1f);
+    }
+    if (fault == 12) rest[0] = rest[1] = 1e-6f;
+    if (fault == 12) token[0] = token[1] = lp[0];
     if (fault == 2) top[7] = V;
     if (fault == 3) top[7] = top[6];
     if (fault == 4) rest[1] = 0.4f;
     if (fault == 5) lp[3] = NAN;
     if (fault == 6) lp[9] = -0.1f;
     if (fault == 7) token[0] = 0.5f;
-    const int64_t d4[] = { 4 }, d1[] = { 1 }, d2[] = { 2 }, wide[] = { fault == 8 ? 1 : 2, 5 };
+    const int64_t d4[] = { 4 }, d1[] = { 1 }, d2[] = { 2 }, wide[] = { fault == 8 ? 1 : 2, k };
     tempdir_path(path, dir, name);
     ck_assert_int_eq(g4_golden_create(&w, path, NULL), G4_OK);
     g4_golden_put_text(w, "dtype", "float32", NULL);
@@ -477,6 +483,7 @@ static const char *const bad_h5[] = {
     "log-probabilities that do not fall", "a log-probability out of range",
     "is not 2 rows of 5", "attribute 'protocol' is missing or unknown",
     "a vocabulary of 513 tokens, where the model has 512", "rest: is not in the file",
+    "a rest behind every token",
 };
 
 START_TEST(files_that_lie)

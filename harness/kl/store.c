@@ -78,6 +78,7 @@ static const char *row_fault(const store *s, int64_t i)
     double sum = s->b.rest[i];
     int32_t came = s->came[s->b.at + i];
     if (!(s->b.rest[i] >= 0.0f && s->b.rest[i] <= 1.0f)) return "a rest that is no probability";
+    if (s->b.rest[i] > 0.0f && s->base.k == s->base.vocab) return "a rest behind every token";
     for (int64_t k = 0; k < s->base.k; k++) {
         if (ids[k] < 0 || ids[k] >= s->base.vocab) return "an id that is no token";
         if (!(lp[k] <= 1e-5f && lp[k] > -1e4f)) return "a log-probability out of range";
