@@ -6,8 +6,10 @@
 #include "ref/base/rng.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 Suite *check_eval_batch(void);
 
@@ -156,6 +158,53 @@ START_TEST(texts_share_examples)
 }
 END_TEST
 
+/* Pages of addresses that this process has, while a text is written. */
+static int64_t pages_now(void)
+{
+    long long n = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    ck_assert(f != NULL && fscanf(f, "%lld", &n) == 1);
+    fclose(f);
+    return n;
+}
+
+static g4_status ends_soon(void *ctx, size_t job, int32_t id, int *end, g4_err *e)
+{
+    int64_t n = pages_now(), *most = ctx;
+    if (n > *most) *most = n;
+    *end = made_n[job] == MADE - 1;
+    return token(&(size_t){ 0 }, job, id, end, e);
+}
+
+/* Texts that may become long: sliding layers keep their window, not all that may be written, and
+ * what the questions begin with is still read once. */
+START_TEST(long_texts_take_little)
+{
+    enum { MOST = 300000, COUNT = 3 };
+    int64_t n = 0, most = 0, full = 0, lane;
+    open_model(ways[_i].engine);
+    const g4_config *c = &rt.model->config;
+    for (int64_t l = 0; l < c->num_hidden_layers; l++)
+        if (c->layer_kind[l] == G4_FULL)
+            full += 2 * 4 * c->kv_heads[G4_FULL] * c->head_dim[G4_FULL];
+    for (int i = 0; i < COUNT; i++) {
+        put(i, 0, 50, 1);
+        put(i, 50, 60, 10 + i);
+        jobs[i] = (g4_batch_job){ .ids = ids[i], .n = 60, .rows = 1, .max_tokens = MOST };
+    }
+    const g4_batch b = { .rt = &rt, .chunk = ways[_i].chunk, .jobs = jobs, .count = COUNT,
+                         .scored = look, .token = ends_soon, .ctx = &most, .computed = &n };
+    int64_t before = pages_now();
+    ck_assert_msg(g4_batch_run(&b, &err) == G4_OK, "%s", err.msg);
+    /* A lane each, and one for what they share: a token's keys and values in full layers, its
+     * angles, and 32 bytes of ids and the like. */
+    lane = MOST * (full + 4 * c->head_dim[G4_FULL] + 32);
+    ck_assert_int_lt((most - before) * sysconf(_SC_PAGESIZE), (COUNT + 1) * lane + (64 << 20));
+    ck_assert_int_eq(n, 50 + COUNT * (10 + MADE - 1));
+    close_model();
+}
+END_TEST
+
 /* "<|image|>" and a text, as the program makes them. */
 static void ask_picture(g4_prompt *p, const char *text, g4_arena *a)
 {
@@ -203,6 +252,7 @@ Suite *check_eval_batch(void)
     tcase_add_loop_test(t, examples_are_read_once, 0, WAYS);
     tcase_add_loop_test(t, endings_share_their_question, 0, WAYS);
     tcase_add_loop_test(t, texts_share_examples, 0, WAYS);
+    tcase_add_loop_test(t, long_texts_take_little, 0, WAYS);
     tcase_add_loop_test(t, endings_share_their_picture, 0, WAYS);
     suite_add_tcase(s, t);
     return s;

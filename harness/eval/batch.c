@@ -11,8 +11,11 @@
 
 enum { MAX_LANES = 8, DEFAULT_CHUNK = 512 };
 
-/* All sessions together stay below this: what is read twice costs less than paging. */
+/* All sessions together stay below this, and below half of what is free: what is read twice
+ * costs less than paging.  Rows of texts that are written share a pass over all weights, which
+ * is most of their cost: 8 rows take 1.6 times as long as one [N49]. */
 #define LANE_BYTES ((uint64_t)1 << 30)
+#define TEXT_BYTES ((uint64_t)4 << 30)
 
 /* So many tokens fewer to read are worth a copy or a wait: reading all weights for a row costs
  * about as much as 8 rows of prefill [N58]. */
@@ -38,8 +41,9 @@ typedef struct run {
     const g4_batch *b;
     g4_engine *engine;
     g4_sampler greedy;
-    lane lanes[MAX_LANES];
-    int count;                   /* lanes */
+    lane lanes[MAX_LANES + 1];
+    int count;                   /* lanes, and behind them perhaps a keeper */
+    lane *keeper;                /* never written behind what jobs share; NULL: lanes go back */
     size_t next;                 /* job */
     g4_arena arena;
 } run;
@@ -70,10 +74,13 @@ static int64_t shared(const int32_t *a, int64_t n, const g4_prompt *media, const
     return same < media_end(b->media) ? 0 : same;
 }
 
-/* A lane goes back to what all jobs have in common, at most. */
-static void plan_sizes(const g4_batch *b, g4_engine_plan *plan, int64_t *rows)
+/* A lane goes back to what all jobs have in common, at most: cheap where they are short.  Behind
+ * long ones a ring that goes back that far would be no ring; there a keeper has what they share.
+ * Returns the bytes that sessions may take. */
+static uint64_t plan_sizes(const g4_batch *b, g4_engine_plan *plan, int64_t *rows)
 {
     int64_t least = INT64_MAX;
+    int texts = 0;
     *plan = b->rt->plan;
     plan->rows = b->chunk > 0 ? b->chunk : DEFAULT_CHUNK;
     plan->mask = b->mask;
@@ -88,10 +95,13 @@ static void plan_sizes(const g4_batch *b, g4_engine_plan *plan, int64_t *rows)
         /* A job with media is read in one call: no chunk may split a picture. */
         if (j->media && j->n > plan->rows) plan->rows = j->n;
         if (same < least) least = same;
+        texts |= j->max_tokens > 0;
     }
     if (*rows > plan->rows) plan->rows = *rows;
     plan->logit_rows = *rows;
     plan->back = plan->ctx - least;
+    if (texts || g4_session_bytes(&b->rt->model->config, plan) > LANE_BYTES) plan->back = 0;
+    return texts ? TEXT_BYTES : LANE_BYTES;
 }
 
 static g4_status lane_open(run *r, lane *l, int64_t rows, g4_err *err)
@@ -106,6 +116,7 @@ static g4_status lane_open(run *r, lane *l, int64_t rows, g4_err *err)
     l->logits = g4_arena_alloc(&r->arena, (size_t)rows, V * sizeof *l->logits);
     if (!l->ids || !l->positions || !l->rows || !l->blocks || !l->logits)
         return g4_nomem(err, "lanes");
+    for (int64_t i = 0; i < p->ctx; i++) l->positions[i] = (int32_t)i;
     return G4_OK;
 }
 
@@ -114,19 +125,24 @@ static g4_status open_all(run *r, g4_err *err)
     const g4_runtime *rt = r->b->rt;
     g4_engine_plan plan;
     int64_t rows;
-    plan_sizes(r->b, &plan, &rows);
+    uint64_t most = plan_sizes(r->b, &plan, &rows);
     if (plan.ctx > G4_MAX_POSITION)
         return g4_fail(err, G4_EINPUT, "a request of %lld tokens: at most %d", (long long)plan.ctx,
                        (int)G4_MAX_POSITION);
     uint64_t each = g4_session_bytes(&rt->model->config, &plan);
-    G4_TRY(g4_room_for_plan(rt, &plan, 1, err));
+    int kept = !plan.back && r->b->count > 1 &&
+               g4_cache_slots(&rt->model->config, &plan, G4_SLIDING) < plan.ctx;
+    G4_TRY(g4_room_for_plan(rt, &plan, 1 + kept, err));
+    uint64_t room = g4_room_now().bytes / 2;
+    if (most > room) most = room;
     G4_TRY(g4_engine_open(&r->engine, rt->model, &rt->ops, rt->par, &plan, err));
     r->greedy = g4_greedy(rt->model);
     for (r->count = 0; r->count < MAX_LANES && (size_t)r->count < r->b->count; r->count++) {
-        if (r->count && (uint64_t)(r->count + 1) * each > LANE_BYTES) break;
+        if (r->count && (uint64_t)(r->count + 1 + kept) * each > most) break;
         G4_TRY(lane_open(r, &r->lanes[r->count], rows, err));
     }
-    return G4_OK;
+    if (kept) r->keeper = &r->lanes[r->count];
+    return kept ? lane_open(r, r->keeper, rows, err) : G4_OK;
 }
 
 /* ---- a lane ---- */
@@ -139,19 +155,50 @@ static int64_t offer(const lane *l, const g4_batch_job *j, int all)
     return all || g4_session_keeps(l->session, n) ? n : 0;
 }
 
+/* What the next job and the one behind it begin with. */
+static int64_t common_next(const run *r)
+{
+    const g4_batch_job *j = &r->b->jobs[r->next];
+    if (!r->keeper || j->media || r->next + 1 == r->b->count) return 0;
+    return shared(j->ids, j->n - j->rows, NULL, j + 1);
+}
+
+/* The keeper reads the first n tokens of the next job. */
+static const lane *read_common(run *r, int64_t n)
+{
+    lane *k = r->keeper;
+    const g4_batch_job *j = &r->b->jobs[r->next];
+    int64_t have = offer(k, j, 0);
+    if (have) g4_session_rewind(k->session, have);
+    else g4_session_reset(k->session);
+    memcpy(k->ids, j->ids, (size_t)n * sizeof *k->ids);
+    if (r->b->computed) *r->b->computed += n - have;
+    for (int64_t at = have, some; at < n; at += some) {
+        some = n - at < r->engine->plan.rows ? n - at : r->engine->plan.rows;
+        const g4_item item = { .session = k->session, .n = some, .ids = k->ids + at,
+                               .positions = k->positions + at };
+        g4_forward(r->engine, &item, 1);
+    }
+    return k;
+}
+
 /* Whose session l begins the next job with, and how much of it; NULL: l waits for one that is
  * on its way there. */
-static const lane *source(const run *r, const lane *l, int64_t *keep)
+static const lane *source(run *r, const lane *l, int64_t *keep)
 {
     const g4_batch_job *j = &r->b->jobs[r->next];
     const lane *best = l;
-    int64_t soon = 0;
+    int64_t soon = 0, both = common_next(r);
     *keep = offer(l, j, 0);
-    for (int i = 0; i < r->count; i++) {
+    for (int i = 0; i < r->count + (r->keeper != NULL); i++) {
         const lane *o = &r->lanes[i];
         int64_t now = offer(o, j, 0), later = offer(o, j, 1);
         if (now >= *keep + WORTH) *keep = now, best = o;
         if (later > o->session->n && later > soon) soon = later;
+    }
+    if (both >= *keep + WORTH && both >= soon + WORTH) {
+        *keep = both;
+        return read_common(r, both);
     }
     return soon >= *keep + WORTH ? NULL : best;
 }
@@ -179,7 +226,6 @@ static g4_status take(run *r, lane *l, g4_err *err)
     else if (keep) g4_session_rewind(l->session, keep);
     else g4_session_reset(l->session);
     memcpy(l->ids, j->ids, (size_t)j->n * sizeof *l->ids);
-    for (int64_t i = 0; i < r->engine->plan.ctx; i++) l->positions[i] = (int32_t)i;
     g4_soft_free(&l->soft);
     l->soft = (g4_soft){ 0 };
     l->media = j->media;
@@ -271,7 +317,7 @@ g4_status g4_batch_run(const g4_batch *b, g4_err *err)
     r->b = b;
     g4_status s = open_all(r, err);
     while (s == G4_OK && working(r)) s = step(r, err);
-    for (int i = 0; i < MAX_LANES; i++) {
+    for (int i = 0; i <= MAX_LANES; i++) {
         g4_soft_free(&r->lanes[i].soft);
         g4_session_close(r->lanes[i].session);
     }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Many independent requests through one model: several sessions (lanes) share each
  * forward call, and a request begins with what any lane has of it: its own, a copy, or
- * what one is about to read and it waits for.  So examples are read once, and so is the
+ * what one is about to read and it waits for; behind texts that may become long a session of
+ * its own keeps what requests share.  So examples are read once, and so is the
  * question that endings of several tokens follow.  Each row's bits depend neither on the
  * other rows of a call nor on how the tokens before it came into the cache
  * (harness/check/check_invariance.c), so results depend on none of this.  Of jobs with media
