@@ -142,8 +142,7 @@ static g4_status put_row(g4_dump *d, const char *path, int64_t n, const float *r
 static g4_status put_drafts(g4_dump *d)
 {
     const g4_config *c = &d->rt->model->config;
-    g4_sampler s = g4_greedy(d->rt->model);
-    int32_t last = g4_argmax(&s, d->logits, c->vocab_size), ids[G4_MAX_DRAFT];
+    int32_t last = g4_likeliest(d->logits, c->vocab_size), ids[G4_MAX_DRAFT];
     int32_t position = d->session->next_position;
     G4_TRY(put_ids(d, "inputs/next_token", 0, 1, &last));
     G4_TRY(put_ids(d, "inputs/position_id", 0, 1, &position));
@@ -154,7 +153,7 @@ static g4_status put_drafts(g4_dump *d)
     g4_draft_begin(d->drafter, d->session, d->hidden);
     for (int64_t i = 0; i < d->steps; i++) {
         g4_draft_step(d->drafter, d->session, last, i);
-        ids[i] = last = g4_argmax(&s, d->drafter->logits, c->vocab_size);
+        ids[i] = last = g4_likeliest(d->drafter->logits, c->vocab_size);
     }
     d->drafter->tap = NULL;
     G4_TRY(d->status);

@@ -7,6 +7,12 @@ g4_sampler g4_greedy(const g4_model *m)
     return (g4_sampler){ .suppress = g->suppress, .suppress_count = g->suppress_count };
 }
 
+int32_t g4_likeliest(const float *logits, int64_t vocab)
+{
+    const g4_sampler any = { 0 };
+    return g4_argmax(&any, logits, vocab);
+}
+
 typedef struct text {
     const g4_greedy_run *run;
     int32_t *ids;

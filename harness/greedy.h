@@ -8,6 +8,10 @@
 
 g4_sampler g4_greedy(const g4_model *m);
 
+/* The likeliest of all, suppressed or not: what a golden file's next_token and drafted ids
+ * are, as Transformers' drafting takes no heed of suppress_tokens [N30]. */
+int32_t g4_likeliest(const float *logits, int64_t vocab);
+
 typedef struct g4_greedy_run {
     g4_engine *engine;
     g4_session *session;            /* is rewound to `prompt` tokens */

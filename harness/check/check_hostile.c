@@ -162,6 +162,23 @@ START_TEST(one_field)
 }
 END_TEST
 
+/* 216 is the likeliest token behind mtp_short's prompt, and 578 the first three drafted:
+ * Transformers' drafting gives them whatever generation_config.json says of texts [N30]. */
+START_TEST(drafts_are_the_likeliest)
+{
+    static const char *const settings[] = { "{\"suppress_tokens\": [216, 578]}",
+                                            "{\"suppress_tokens\": [578]}" };
+    model_with("generation_config.json", settings[_i], strlen(settings[_i]));
+    run("verify --model %d/m %smtp_short.h5 --threads 1");
+    if (!runnable()) return;
+    expect(0, "");
+    run("dump --model %d/m --inputs %smtp_short.h5 --detail mtp --threads 1 --out %d/o.h5");
+    expect(0, "");
+    run("compare %smtp_short.h5 %d/o.h5");
+    expect(0, "");
+}
+END_TEST
+
 /* ---- NaN in the weights: text comes out all the same, but nothing holds ---- */
 
 START_TEST(nan_weights)
@@ -415,6 +432,7 @@ Suite *check_hostile(void)
     tcase_set_timeout(t, 120);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_loop_test(t, one_field, 0, ROWS(fields));
+    tcase_add_loop_test(t, drafts_are_the_likeliest, 0, 2);
     tcase_add_loop_test(t, nan_weights, 0, 3);
     tcase_add_loop_test(t, one_dataset, 0, ROWS(sets));
     tcase_add_loop_test(t, one_option, 0, ROWS(options));
