@@ -34,6 +34,20 @@
 #define G4_UNROLL _Pragma("GCC unroll 16")
 #endif
 
+/* A tile's copies, one for each number of tokens and type, are fast because all in them is
+ * constant.  With the checks of a sanitizer clang works on them for over ten minutes: there
+ * they are one function. */
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if __has_feature(address_sanitizer) || __has_feature(undefined_behavior_sanitizer)
+#define TILE static
+#define TILE_UNROLL
+#else
+#define TILE G4_INLINE
+#define TILE_UNROLL G4_UNROLL
+#endif
+
 /* The blocks of a linear layer over many tokens (c/linear.h), the same for all
  * ISAs: 64 rows (the grain of the model's row ranges) x 96 tokens x 768 columns.
  * Per worker: 64 x 96 outputs of 16 lanes 384 KiB and 64 rows of weights 192 KiB,

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Linear over panels in 256-bit registers, for AVX2 and, with G4_PANEL_DPBUSD, AVX-VNNI.
  *
- * A register holds 4 weights of each of 8 rows: half a panel.  A block takes two passes,
- * over weights 0..15 and 16..31 of all 16 rows: those are 8 registers, half of the file,
- * and each value of x that is broadcast meets two of them.  Sums and accumulators lie in
- * the level-1 cache between passes, so the number of tokens need not be a constant.
+ * A register holds 4 weights of each of 8 rows: half a panel, and each value of x that is
+ * broadcast meets two of them.  Few tokens: a block takes two passes, over weights 0..15 and
+ * 16..31 of all 16 rows, which are 8 registers, half of the file; sums and accumulators lie
+ * in the level-1 cache between passes, so the number of tokens need not be a constant.
+ * Prefill: panel_runs.h.
  *
  * AVX2 multiplies bytes unsigned * signed and adds pairs in 16 bits, saturating at 32767.
  * |q| <= 127, so nothing saturates:
  *
- *   w <= 15, 31  a pair is at most 2 * 31 * 127 = 7874, four of them 31496
+ *   w <= 15      a pair is at most 2 * 15 * 127 = 3810, eight of them 30480
+ *   w <= 31      a pair 7874, four of them 31496
  *   w <= 63      a pair 16002, two of them 32004
  *   8 bits       |w| <= 128 times q with w's sign: a pair 32512, widened by itself
  *
@@ -17,10 +19,13 @@
 #ifndef G4_KERNELS_X86_LINEAR_PANEL_256_H
 #define G4_KERNELS_X86_LINEAR_PANEL_256_H
 
-#include "kernels_opt/c/panel_tiles.h"
+#include "kernels_opt/x86/vec_avx2.h"
 
-#include <immintrin.h>
-#include <string.h>
+typedef __m256i ints;
+
+enum { RUN = 16 };   /* blocks: half a panel's unpacked ones stay in the level-1 cache [N50] */
+
+#include "kernels_opt/x86/panel_runs.h"
 
 #ifdef G4_PANEL_DPBUSD
 enum { DPBUSD = 1 };
@@ -29,20 +34,17 @@ enum { DPBUSD = 0 };
 #define _mm256_dpbusd_avx_epi32(sum, w, q) (sum)   /* never reached */
 #endif
 
-enum {
-    SIDES = 2,      /* rows 0..7 and 8..15 */
-    GROUPS = 4,     /* of 4 weights, in a pass */
-};
+enum { PASSES = 2, PASS_GROUPS = GROUPS / PASSES };
 
 /* A pass: w[g][s] has weights 4g .. 4g + 3 of side s; size: |w| where w is signed. */
 typedef struct pass_regs {
-    __m256i w[GROUPS][SIDES], size[GROUPS][SIDES];
+    __m256i w[PASS_GROUPS][SETS], size[PASS_GROUPS][SETS];
 } pass_regs;
 
 /* What waits in memory while other tokens are computed. */
 typedef struct tile_sums {
-    __m256 acc[G4_XQ_TOKENS][SIDES];
-    __m256i sum[G4_XQ_TOKENS][SIDES];
+    __m256 acc[G4_XQ_FEW][SETS];
+    __m256i sum[G4_XQ_FEW][SETS];
 } tile_sums;
 
 G4_INLINE __m256i bytes_at(const unsigned char *p)
@@ -91,8 +93,8 @@ G4_INLINE __m256i bits_to(__m256i v, int i, int to, int mask)
 G4_INLINE void unpack(pass_regs *r, const unsigned char *at, int p, g4_dtype type)
 {
 G4_UNROLL
-    for (int g = 0; g < GROUPS; g++)
-        for (int s = 0; s < SIDES; s++) {
+    for (int g = 0; g < PASS_GROUPS; g++)
+        for (int s = 0; s < SETS; s++) {
             int byte = 64 * g + 32 * s;
             __m256i w = type == G4_Q8_0 ? bytes_at(at + 256 * p + byte)
                                         : bits_to(bytes_at(at + byte), 4 * p, 0, 15);
@@ -173,11 +175,11 @@ G4_INLINE __m256i add_wide(__m256i sum, __m256i pairs)
 }
 
 /* A pass of one side and one token: q has its 16 values, four to a register. */
-G4_INLINE __m256i dot(__m256i sum, const pass_regs *r, int s, const __m256i q[GROUPS],
+G4_INLINE __m256i dot(__m256i sum, const pass_regs *r, int s, const __m256i q[PASS_GROUPS],
                       g4_dtype type)
 {
-    __m256i pair[GROUPS];
-    for (int g = 0; g < GROUPS; g++) {
+    __m256i pair[PASS_GROUPS];
+    for (int g = 0; g < PASS_GROUPS; g++) {
         if (DPBUSD)
             sum = _mm256_dpbusd_avx_epi32(sum, r->w[g][s], q[g]);
         else if (is_signed(type))
@@ -205,18 +207,18 @@ G4_INLINE __m256i sum_start(const unsigned char *correction, int p, g4_dtype typ
 }
 
 /* Pass p of a block times the same values of T tokens. */
-G4_INLINE void pass_tile(tile_sums *sums, const pass_regs *r, const __m256 scale[SIDES],
-                         const __m256 minimum[SIDES], const unsigned char *x, int64_t T, int p,
+G4_INLINE void pass_tile(tile_sums *sums, const pass_regs *r, const __m256 scale[SETS],
+                         const __m256 minimum[SETS], const unsigned char *x, int64_t T, int p,
                          g4_dtype type)
 {
     const unsigned char *d = x + G4_PANEL_BLOCK * T, *correction = d + 4 * T;
     const int minima = type == G4_Q4_K || type == G4_Q5_K, last = p == 1 || type == G4_Q6_K;
     const int first = p == 0 || type == G4_Q6_K;
     for (int64_t t = 0; t < T; t++) {
-        __m256i q[GROUPS];
-        for (int g = 0; g < GROUPS; g++)
+        __m256i q[PASS_GROUPS];
+        for (int g = 0; g < PASS_GROUPS; g++)
             q[g] = _mm256_set1_epi32(int_at(x + G4_PANEL_BLOCK * t + 16 * p + 4 * g));
-        for (int s = 0; s < SIDES; s++) {
+        for (int s = 0; s < SETS; s++) {
             __m256i sum = first ? sum_start(correction + 4 * t, p, type) : sums->sum[t][s];
             sum = dot(sum, r, s, q, type);
             if (!last) {
@@ -235,25 +237,14 @@ G4_INLINE void pass_tile(tile_sums *sums, const pass_regs *r, const __m256 scale
 G4_INLINE void block_tile(tile_sums *sums, const unsigned char *record, int j,
                           const unsigned char *x, int64_t T, g4_dtype type)
 {
-    __m256 scale[SIDES], minimum[SIDES] = { _mm256_setzero_ps(), _mm256_setzero_ps() };
+    __m256 scale[SETS], minimum[SETS] = { _mm256_setzero_ps(), _mm256_setzero_ps() };
 G4_UNROLL
     for (int p = 0; p < 2; p++) {
         pass_regs r;
         unpack(&r, record + g4_panel_weights_at(type, j), p, type);
-        for (int s = 0; s < SIDES && (p == 1 || type == G4_Q6_K); s++)
+        for (int s = 0; s < SETS && (p == 1 || type == G4_Q6_K); s++)
             scale[s] = scale_get(&minimum[s], record, j, p, s, type);
         pass_tile(sums, &r, scale, minimum, x, T, p, type);
-    }
-}
-
-/* The last panel of a matrix may have fewer than 16 rows. */
-G4_INLINE void store(const panel_tile *a, const tile_sums *sums, int64_t T)
-{
-    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    for (int s = 0; s < SIDES; s++) {
-        __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)a->rows - 8 * s), lane);
-        for (int64_t t = 0; t < T && a->rows > 8 * s; t++)
-            _mm256_maskstore_ps(a->y + t * a->ldy + 8 * s, mask, sums->acc[t][s]);
     }
 }
 
@@ -271,7 +262,9 @@ G4_INLINE void tile_of(const panel_tile *a, int64_t T, g4_dtype type)
         for (int j = 0; j < n; j++, x += T * G4_XQ_BYTES)
             block_tile(&sums, record, j, x, T, type);
     }
-    store(a, &sums, T);
+    for (int64_t t = 0; t < T; t++)
+        for (int s = 0; s < SETS; s++)
+            store_rows(a->y + t * a->ldy + 8 * s, a->rows - 8 * s, sums.acc[t][s]);
 }
 
 G4_INLINE void tile_run(const panel_tile *a, int64_t T, g4_dtype type)
@@ -280,9 +273,96 @@ G4_INLINE void tile_run(const panel_tile *a, int64_t T, g4_dtype type)
     else tile_of(a, T, type);
 }
 
-G4_INLINE void linear(const g4_linear_args *a, int64_t r0, int64_t r1, g4_dtype type)
+/* ---- whole tiles ---- */
+
+G4_INLINE void unpack_block(panel_run *run, int p, int i, const unsigned char *record, int j,
+                            g4_dtype type)
 {
-    tiles_from(a, 0, r0, r1, type);
+    (void)p;   /* the only panel */
+    for (int pass = 0; pass < PASSES; pass++) {
+        pass_regs r;
+        unpack(&r, record + g4_panel_weights_at(type, j), pass, type);
+        for (int s = 0; s < SETS; s++) {
+            __m256 minimum = _mm256_setzero_ps();
+            for (int g = 0; g < PASS_GROUPS; g++) run->w[i][PASS_GROUPS * pass + g][s] = r.w[g][s];
+            if (pass > 0 && type != G4_Q6_K) continue;
+            run->scale[i][pass][s] = scale_get(&minimum, record, j, pass, s, type);
+            run->minus_minimum[i][s] = -minimum;
+        }
+    }
+}
+
+/* Where a compiler must add at once: gcc would keep all products for a tree of sums. */
+#define ADDED(v) __asm__("" : "+x"(v))
+
+/* All groups of a block whose sums of products fit in 16 bits. */
+TILE void add_pairs(ints sum[TOKENS][SETS], ints w[PASS_GROUPS][SETS], int groups,
+                    const unsigned char *q)
+{
+    ints pair[TOKENS][SETS];
+TILE_UNROLL
+    for (int g = 0; g < groups; g++)
+TILE_UNROLL
+        for (int t = 0; t < TOKENS; t++) {
+            ints x = _mm256_set1_epi32(int_at(q + G4_PANEL_BLOCK * t + 4 * g));
+TILE_UNROLL
+            for (int s = 0; s < SETS; s++) {
+                ints m = _mm256_maddubs_epi16(w[g][s], x);
+                pair[t][s] = g == 0 ? m : _mm256_add_epi16(pair[t][s], m);
+                ADDED(pair[t][s]);
+            }
+        }
+TILE_UNROLL
+    for (int t = 0; t < TOKENS; t++)
+TILE_UNROLL
+        for (int s = 0; s < SETS; s++) sum[t][s] = add_wide(sum[t][s], pair[t][s]);
+}
+
+/* One group: 32 bits at once. */
+TILE void add_group(ints sum[TOKENS][SETS], ints w[SETS], const unsigned char *q)
+{
+TILE_UNROLL
+    for (int t = 0; t < TOKENS; t++) {
+        ints x = _mm256_set1_epi32(int_at(q + G4_PANEL_BLOCK * t));
+TILE_UNROLL
+        for (int s = 0; s < SETS; s++) {
+            sum[t][s] = DPBUSD ? _mm256_dpbusd_avx_epi32(sum[t][s], w[s], x)
+                               : add_wide(sum[t][s],
+                                          _mm256_maddubs_epi16(_mm256_abs_epi8(w[s]),
+                                                               _mm256_sign_epi8(x, w[s])));
+            if (!DPBUSD) ADDED(sum[t][s]);
+        }
+    }
+}
+
+G4_INLINE void add_groups(ints sum[TOKENS][SETS], ints w[GROUPS][SETS], int g0, int g1,
+                          const unsigned char *q, g4_dtype type)
+{
+    const int n = DPBUSD || is_signed(type) ? 1 : type == G4_Q6_K ? 2 : type == G4_Q5_K ? 4 : 8;
+TILE_UNROLL
+    for (int g = g0; g < g1; g += n) {
+        if (n == 1) add_group(sum, w[g], q + 4 * g);
+        else add_pairs(sum, w + g, n, q + 4 * g);
+    }
+}
+
+G4_INLINE vec floats_of_ints(ints v) { return _mm256_cvtepi32_ps(v); }
+
+/* The first `rows` of 8. */
+G4_INLINE __m256i rows_mask(int64_t rows)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)rows),
+                              _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+G4_INLINE vec load_rows(const float *y, int64_t rows)
+{
+    return _mm256_maskload_ps(y, rows_mask(rows));
+}
+
+G4_INLINE void store_rows(float *y, int64_t rows, vec v)
+{
+    _mm256_maskstore_ps(y, rows_mask(rows), v);
 }
 
 #endif

@@ -8,20 +8,6 @@
 #include <immintrin.h>
 #include <string.h>
 
-/* A tile's copies, one for each number of tokens and type, are fast because all in them is
- * constant.  With the checks of a sanitizer clang works on them for over ten minutes: there
- * they are one function. */
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
-#if __has_feature(address_sanitizer) || __has_feature(undefined_behavior_sanitizer)
-#define TILE static
-#define TILE_UNROLL
-#else
-#define TILE G4_INLINE
-#define TILE_UNROLL G4_UNROLL
-#endif
-
 typedef struct block_regs {
     __m512i w[8];           /* w[i]: weights 4i .. 4i + 3 of 16 rows, unsigned */
     __m512 scale[2], minimum;
