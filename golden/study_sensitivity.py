@@ -140,15 +140,19 @@ def run(a):
 
 
 def report(a):
-    """Pages and tables once more from the journals, all that each page shows together."""
+    """Pages and tables once more from the journals, all that each page shows together; of tables
+    such as have more than a head."""
     study(a, "calibrate", "--types", SINGLE, "--by", "model,kind,layer,random",
           "--leave", "in,out")
     study(a, "domains", "--types", KINDS, "--by", "model,kind")
+    study(a, "held_out", "--types", "q8_0")
     for name in ("calibrate", "held_out", "domains"):
         folder = os.path.join(a.out, "study_" + name)
         recipes = [f for f in sorted(os.listdir(folder)) if f.startswith("recipe_")]
         for f in [*KEPT, *recipes]:
-            shutil.copy(os.path.join(folder, f), os.path.join(a.to, f"{name}_{f}"))
+            with open(os.path.join(folder, f), encoding="utf-8") as text:
+                if len(text.readlines()) > 1:
+                    shutil.copy(text.name, os.path.join(a.to, f"{name}_{f}"))
 
 
 def llama(a):

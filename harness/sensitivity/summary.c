@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * summary.md: one page that answers whether the model is sensitive below 4 bits, and where. */
+ * summary.md: one page that answers whether the model is sensitive below 4 bits, and where.
+ * Every figure of every point is in points.csv; here is what one would look for first. */
 #include "harness/sensitivity/sensitivity.h"
 #include "harness/text.h"
 
@@ -7,13 +8,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORST = 10 };
+enum { WORST = 5 };
 
 typedef struct page {
     const g4_sens_study *s;
     g4_out out;
     g4_err *err;
 } page;
+
+#define PUT(...) G4_TRY(g4_out_printf(&p->out, p->err, __VA_ARGS__))
+
+/* ---- results ---- */
 
 static const char *text(const json_t *r, const char *key)
 {
@@ -32,6 +37,38 @@ static double part(const json_t *r, const char *domain, const char *key, size_t 
     return v ? json_number_value(v) : NAN;
 }
 
+static double kl_of(const json_t *r)
+{
+    return g4_sens_number(r, "kl");
+}
+
+/* Is it a simulated type?  Its kind, bits and block then. */
+static int is_simulated(const json_t *r, char *kind, int *bits, int *block)
+{
+    return sscanf(text(r, "type"), "%1[sa]%1db%d", kind, bits, block) == 3;
+}
+
+static int is_drafter(const json_t *r)
+{
+    return is(r, "what", "drafter") || strncmp(text(r, "what"), "draft.", 6) == 0;
+}
+
+/* Which results a part of the page is about: words of comma lists; type NULL: any format. */
+typedef struct wish {
+    const char *by, *of, *type;
+    int simulated, drafter;      /* simulated -1: or not */
+} wish;
+
+static int is_wanted(const json_t *r, const wish *w)
+{
+    char kind[2];
+    int bits, block;
+    return strstr(w->by, text(r, "by")) && strstr(w->of, text(r, "of")) && is(r, "leave", "in") &&
+           (!w->type || is(r, "type", w->type)) && is_drafter(r) == w->drafter &&
+           (w->simulated < 0 || is_simulated(r, kind, &bits, &block) == w->simulated) &&
+           isfinite(kl_of(r));
+}
+
 static int by_bytes(const void *a, const void *b)
 {
     const json_t *x = *(const json_t *const *)a, *y = *(const json_t *const *)b;
@@ -42,142 +79,264 @@ static int by_bytes(const void *a, const void *b)
 static int by_kl(const void *a, const void *b)
 {
     const json_t *x = *(const json_t *const *)a, *y = *(const json_t *const *)b;
-    double d = g4_sens_number(y, "kl") - g4_sens_number(x, "kl");
+    double d = kl_of(y) - kl_of(x);
     return d != 0.0 ? (d > 0.0) - (d < 0.0) : strcmp(text(x, "point"), text(y, "point"));
 }
 
-/* Is it a simulated type?  Its kind, bits and block then. */
-static int is_simulated(const json_t *r, char *kind, int *bits, int *block)
-{
-    return sscanf(text(r, "type"), "%1[sa]%1db%d", kind, bits, block) == 3;
-}
+typedef struct list {
+    const json_t **at;           /* malloc'ed */
+    size_t count;
+    const wish *of;
+} list;
 
-/* Whole models: uniform types, mixes, recipes, random mixes aside. */
-static int is_whole(const json_t *r)
-{
-    char kind[2];
-    int bits, block;
-    return is(r, "of", "weights") && !is_simulated(r, kind, &bits, &block) &&
-           (is(r, "by", "model") || is(r, "by", "mix") || is(r, "by", "recipe"));
-}
-
-static int is_width(const json_t *r)
-{
-    char kind[2];
-    int bits, block;
-    return is(r, "of", "weights") && is(r, "by", "model") &&
-           is_simulated(r, kind, &bits, &block);
-}
-
-static int is_drafter(const json_t *r)
-{
-    return is(r, "what", "drafter") || strncmp(text(r, "what"), "draft.", 6) == 0;
-}
-
-static int is_single(const json_t *r)
-{
-    return is(r, "of", "weights") && is(r, "by", "tensor") && is(r, "leave", "in") &&
-           !is_drafter(r);
-}
-
-/* What is rounded besides weights. */
-static int is_other(const json_t *r)
-{
-    return is(r, "by", "model") && !is(r, "of", "weights");
-}
-
-/* Results that `wanted` says, sorted; malloc'ed. */
-static const json_t **choose(const page *p, int (*wanted)(const json_t *),
-                             int (*order)(const void *, const void *), size_t *count)
+static g4_status choose(list *l, const page *p, const wish *w,
+                        int (*order)(const void *, const void *))
 {
     size_t n = json_array_size(p->s->results);
-    const json_t **list = malloc((n + 1) * sizeof *list);
-    *count = 0;
-    for (size_t i = 0; list && i < n; i++) {
+    *l = (list){ malloc((n + 1) * sizeof(const json_t *)), 0, w };
+    if (!l->at) return g4_nomem(p->err, "summary");
+    for (size_t i = 0; i < n; i++) {
         const json_t *r = json_array_get(p->s->results, i);
-        if (wanted(r) && isfinite(g4_sens_number(r, "kl"))) list[(*count)++] = r;
+        if (is_wanted(r, w)) l->at[l->count++] = r;
     }
-    if (list) qsort(list, *count, sizeof *list, order);
-    return list;
-}
-
-#define PUT(...) G4_TRY(g4_out_printf(&p->out, p->err, __VA_ARGS__))
-
-static g4_status put_value(page *p, const json_t *r, const char *domain, const char *key,
-                           double factor)
-{
-    double v = part(r, domain, key, 0);
-    if (!isfinite(v)) PUT(" |");
-    else PUT(" %.4g (%.4g to %.4g) |", factor * v, factor * part(r, domain, key, 1),
-             factor * part(r, domain, key, 2));
+    qsort(l->at, l->count, sizeof *l->at, order);
     return G4_OK;
 }
 
-static g4_status wholes(page *p, const json_t **list, size_t n)
+/* What is put on the page of a list; nothing where that is empty. */
+static g4_status with_list(page *p, g4_status (*put)(page *p, const list *l), const wish *w,
+                           int (*order)(const void *, const void *))
+{
+    list l;
+    G4_TRY(choose(&l, p, w, order));
+    g4_status s = l.count ? put(p, &l) : G4_OK;
+    free(l.at);
+    return s;
+}
+
+/* ---- the answer ---- */
+
+/* How many times a bit less multiplies KL from a to b. */
+static double for_a_bit(const json_t *a, const json_t *b)
+{
+    return pow(kl_of(b) / kl_of(a), 1.0 / (g4_sens_number(a, "bits") - g4_sens_number(b, "bits")));
+}
+
+/* The best uniform format of 5 to 6 bits a weight, of 4 to 5, 3 to 4 and 2 to 3. */
+static void best_by_bits(const list *l, const json_t *best[4])
+{
+    for (size_t i = 0; i < l->count; i++) {
+        double bits = g4_sens_number(l->at[i], "bits");
+        if (!is(l->at[i], "by", "model") || bits < 2.0 || bits >= 6.0) continue;
+        const json_t **to = &best[5 - (int)bits];
+        if (!*to || kl_of(l->at[i]) < kl_of(*to)) *to = l->at[i];
+    }
+}
+
+static g4_status answer(page *p, const list *l)
+{
+    const json_t *best[4] = { NULL }, *last = NULL;
+    best_by_bits(l, best);
+    if (!best[2]) return G4_OK;
+    PUT("**Is it sensitive below 4 bits?** ");
+    if (best[0] && best[1]) {
+        double above = for_a_bit(best[0], best[1]), below = for_a_bit(best[1], best[2]);
+        PUT("%s: one bit less multiplies KL by %.1f above 4 bits and by %.1f below. ",
+            below > above ? "Yes" : "No more than above", above, below);
+    }
+    PUT("All matrices in");
+    for (int k = 0; k < 4; k++) {
+        if (!best[k]) continue;
+        PUT("%s %s (%.2f bits a weight) lose %.3g nats a token", last ? "," : "",
+            text(best[k], "type"), g4_sens_number(best[k], "bits"), kl_of(best[k]));
+        if (last) PUT(", %.1f times that,", kl_of(best[k]) / kl_of(last));
+        PUT(" and turn %.1f %% of the likeliest tokens", 100.0 * part(best[k], "all", "flips", 0));
+        last = best[k];
+    }
+    PUT(".\n\n");
+    return G4_OK;
+}
+
+/* ---- where ---- */
+
+/* The format that a question about "below 4 bits" is about: the widest of those that kinds (or
+ * what by says) were alone rounded to, else the narrowest there is; NULL: none. */
+static const char *type_below(const page *p, const char *by)
+{
+    const wish w = { .by = by, .of = "weights" };
+    const json_t *best = NULL, *r;
+    size_t i;
+    json_array_foreach(p->s->results, i, r) {
+        double bits = g4_sens_number(r, "bits"), had = best ? g4_sens_number(best, "bits") : NAN;
+        if (!is_wanted(r, &w)) continue;
+        if (!best || (bits < 4.0 ? !(had < 4.0) || bits > had : had >= 4.0 && bits < had)) best = r;
+    }
+    return best ? text(best, "type") : NULL;
+}
+
+static const json_t *named(const page *p, const char *name, const char *type)
+{
+    char point[320];
+    snprintf(point, sizeof point, "weights of %s as %s", name, type);
+    return g4_sens_result(p->s, point);
+}
+
+/* "kinds: head 0.00216 (22 %), ...; least: ffn_up 0.0001". */
+static g4_status put_worst(page *p, const list *l)
+{
+    double whole = kl_of(named(p, "model all", l->of->type));
+    PUT("- %ss in %s:", l->of->by, l->of->type);
+    for (size_t i = 0; i < l->count && i < WORST; i++) {
+        PUT("%s %s %.3g", i ? "," : "", text(l->at[i], "what"), kl_of(l->at[i]));
+        if (whole > 0.0) PUT(" (%.0f %%)", 100.0 * kl_of(l->at[i]) / whole);
+    }
+    if (l->count > WORST)
+        PUT("; least of %zu: %s %.3g", l->count, text(l->at[l->count - 1], "what"),
+            kl_of(l->at[l->count - 1]));
+    PUT("\n");
+    return G4_OK;
+}
+
+/* Each kind alone, all but it, and what it costs each sort of documents. */
+static g4_status put_kinds(page *p, const list *l)
+{
+    const g4_sens_data *d = &p->s->data;
+    PUT("\n| in %s | alone | all but it |", l->of->type);
+    for (size_t k = 0; d->domains > 1 && k < d->domains; k++) PUT(" %s |", d->domain[k]);
+    PUT("\n|---|---|---|");
+    for (size_t k = 0; d->domains > 1 && k < d->domains; k++) PUT("---|");
+    for (size_t i = 0; i < l->count; i++) {
+        char name[80];
+        snprintf(name, sizeof name, "all but kind %s", text(l->at[i], "what"));
+        double without = kl_of(named(p, name, l->of->type));
+        PUT("\n| %s | %.3g |", text(l->at[i], "what"), kl_of(l->at[i]));
+        if (isfinite(without)) PUT(" %.3g |", without);
+        else PUT(" |");
+        for (size_t k = 0; d->domains > 1 && k < d->domains; k++) {
+            double v = part(l->at[i], d->domain[k], "kl", 0);
+            if (isfinite(v)) PUT(" %.3g |", v);
+            else PUT(" |");
+        }
+    }
+    PUT("\n");
+    return G4_OK;
+}
+
+/* Columns that stand out of what meets a matrix: blocks that hold one have a coarse scale. */
+static g4_status channels(page *p)
+{
+    const g4_sens_channel *last = NULL;
+    PUT("- columns of what meets matrices, root mean square over the median column's:");
+    for (int k = 0; k < WORST; k++) {
+        const g4_sens_channel *best = NULL;
+        for (size_t i = 0; i < p->s->slots.count; i++) {
+            const g4_sens_channel *c = &p->s->channels[i * G4_SENS_CHANNELS];
+            if (c->column >= 0 && isfinite(c->over) && (!last || c->over < last->over) &&
+                (!best || c->over > best->over)) best = c;
+        }
+        if (!best) break;
+        PUT("%s %d of %s %.1f", k ? "," : "", (int)best->column,
+            p->s->slots.list[(size_t)(best - p->s->channels) / G4_SENS_CHANNELS].name, best->over);
+        last = best;
+    }
+    PUT("\n");
+    return G4_OK;
+}
+
+static g4_status where(page *p)
+{
+    wish w[] = { { .by = "kind" }, { .by = "layer" }, { .by = "tensor" } };
+    int any = 0;
+    for (int k = 0; k < 3; k++) {
+        w[k].of = "weights";
+        w[k].type = type_below(p, w[k].by);
+        any |= w[k].type != NULL;
+    }
+    PUT("**Where?** %s:\n\n", any ? "KL of what is rounded alone, and its share of the whole "
+        "model's" : "Not asked; --by kind,layer,tensor tells");
+    for (int k = 0; k < 3; k++) if (w[k].type) G4_TRY(with_list(p, put_worst, &w[k], by_kl));
+    G4_TRY(channels(p));
+    return w[0].type ? with_list(p, put_kinds, &w[0], by_kl) : G4_OK;
+}
+
+/* ---- whole models, recipes, sums ---- */
+
+static g4_status put_value(page *p, const json_t *r, const char *key, double factor)
+{
+    double v = part(r, "all", key, 0);
+    if (!isfinite(v)) PUT(" |");
+    else PUT(" %.4g (%.4g to %.4g) |", factor * v, factor * part(r, "all", key, 1),
+             factor * part(r, "all", key, 2));
+    return G4_OK;
+}
+
+static g4_status wholes(page *p, const list *l)
 {
     char bytes[32];
-    if (!n) return G4_OK;
-    PUT("## Whole models\n\nText tensors' bytes; KL in nats a token to the float32 reference; "
-        "in brackets 95 %% by bootstrap over documents.\n\n"
-        "| | bytes | KL | 99th percentile | other likeliest token, %% | perplexity ratio | right "
-        "answers, %% | lost, won |\n|---|---|---|---|---|---|---|---|\n");
-    for (size_t i = 0; i < n; i++) {
-        const json_t *r = list[i];
+    int asked = p->s->data.questions > 0;
+    PUT("\n**Whole models**: bytes of the text model's tensors; KL in nats a token to the float32 "
+        "reference; in brackets 95 %% by bootstrap over documents.\n\n"
+        "| | bytes | KL | 99th percentile | other likeliest token, %% | perplexity ratio |%s\n"
+        "|---|---|---|---|---|---|%s\n", asked ? " right answers, % | lost, won |" : "",
+        asked ? "---|---|" : "");
+    for (size_t i = 0; i < l->count; i++) {
+        const json_t *r = l->at[i];
         PUT("| %s %s | %s |", text(r, "by"), is(r, "by", "model") ? text(r, "type") :
             text(r, "what"), g4_text_bytes(bytes, sizeof bytes,
                                            (uint64_t)g4_sens_number(r, "bytes")));
-        G4_TRY(put_value(p, r, "all", "kl", 1.0));
-        G4_TRY(put_value(p, r, "all", "kl_p99", 1.0));
-        G4_TRY(put_value(p, r, "all", "flips", 100.0));
-        G4_TRY(put_value(p, r, "all", "ppl_ratio", 1.0));
-        G4_TRY(put_value(p, r, "all", "accuracy", 100.0));
-        PUT(" %zu, %zu |\n", json_array_size(json_object_get(r, "lost")),
-            json_array_size(json_object_get(r, "won")));
+        G4_TRY(put_value(p, r, "kl", 1.0));
+        G4_TRY(put_value(p, r, "kl_p99", 1.0));
+        G4_TRY(put_value(p, r, "flips", 100.0));
+        G4_TRY(put_value(p, r, "ppl_ratio", 1.0));
+        if (asked) {
+            G4_TRY(put_value(p, r, "accuracy", 100.0));
+            PUT(" %zu, %zu |", json_array_size(json_object_get(r, "lost")),
+                json_array_size(json_object_get(r, "won")));
+        }
+        PUT("\n");
     }
     return G4_OK;
 }
 
 /* Each recipe beside the best other model that is as small (within 0.5 %: formats come in
  * steps, and norms are not packed by all). */
-static g4_status recipes(page *p, const json_t **list, size_t n)
+static g4_status recipes(page *p, const list *l)
 {
     int any = 0;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < l->count; i++) {
         const json_t *best = NULL;
         g4_sens_figure f;
-        if (!is(list[i], "by", "recipe")) continue;
-        for (size_t k = 0; k < n; k++) {
-            const json_t *r = list[k];
-            int fits = g4_sens_number(r, "bytes") <= 1.005 * g4_sens_number(list[i], "bytes");
+        if (!is(l->at[i], "by", "recipe")) continue;
+        for (size_t k = 0; k < l->count; k++) {
+            const json_t *r = l->at[k];
+            int fits = g4_sens_number(r, "bytes") <= 1.005 * g4_sens_number(l->at[i], "bytes");
             if (is(r, "by", "recipe") || !fits) continue;
-            if (!best || g4_sens_number(r, "kl") < g4_sens_number(best, "kl")) best = r;
+            if (!best || kl_of(r) < kl_of(best)) best = r;
         }
-        if (!best || !g4_sens_difference(p->s, list[i], best, &f)) continue;
-        if (!any++) PUT("\n## Recipes\n\n");
-        PUT("- %s: KL %.4g; the best other of at most its size, %s, %.4g; difference %.3g (%.3g "
-            "to %.3g): %s\n", text(list[i], "what"), g4_sens_number(list[i], "kl"),
-            text(best, "point"), g4_sens_number(best, "kl"), f.value, f.lo, f.hi,
+        if (!best || !g4_sens_difference(p->s, l->at[i], best, &f)) continue;
+        if (!any++) PUT("\n**Recipes** chosen by single tensors' KLs:\n\n");
+        PUT("- %s: KL %.3g; of others of at most its size %s has least, %.3g; difference %.3g "
+            "(%.3g to %.3g): %s\n", text(l->at[i], "what"), kl_of(l->at[i]),
+            text(best, is(best, "by", "model") ? "type" : "what"), kl_of(best), f.value, f.lo, f.hi,
             f.hi < 0.0 ? "better" : f.lo > 0.0 ? "worse" : "not told apart");
     }
     return G4_OK;
 }
 
 /* How much of the whole model's KL the sum of single tensors' explains. */
-static g4_status additivity(page *p, const json_t **list, size_t n)
+static g4_status additivity(page *p)
 {
-    int any = 0;
+    const wish uniform = { .by = "model", .of = "weights" };
+    int count = 0;
     for (size_t i = 0; i < p->s->points.count; i++) {
         const g4_sens_point *q = &p->s->points.list[i];
         const json_t *r = g4_sens_result(p->s, q->name);
-        double sum = g4_sens_predicted(p->s, q), kl = g4_sens_number(r, "kl");
-        if (!r || !is_whole(r) || !isfinite(sum) || strcmp(q->by, "model") != 0) continue;
-        if (!any++)
-            PUT("\n## Do single tensors add up?\n\n| type | sum of single tensors' KL | whole "
-                "model's | residual | explained, %% |\n|---|---|---|---|---|\n");
-        PUT("| %s | %.4g | %.4g | %.3g | %.0f |\n", q->type, sum, kl, kl - sum, 100.0 * sum / kl);
+        double sum = g4_sens_predicted(p->s, q), kl = kl_of(r);
+        if (!r || !is_wanted(r, &uniform) || !isfinite(sum)) continue;
+        PUT("%s in %s %.0f %% (residual %.2g)", count++ ? "," : "\n**Do single tensors add up?** "
+            "Their KLs are, of the whole model's,", q->type, 100.0 * sum / kl, kl - sum);
     }
-    (void)list;
-    (void)n;
+    if (count) PUT(".\n");
     return G4_OK;
 }
 
@@ -209,7 +368,7 @@ static g4_status randoms(page *p)
         const g4_sens_point *q = &p->s->points.list[i];
         double v = strcmp(q->by, "random") == 0 ? g4_sens_predicted(p->s, q) : NAN;
         if (!isfinite(v)) continue;
-        kl[n] = g4_sens_number(g4_sens_result(p->s, q->name), "kl");
+        kl[n] = kl_of(g4_sens_result(p->s, q->name));
         sum[n++] = v;
     }
     if (n > 2)
@@ -218,268 +377,57 @@ static g4_status randoms(page *p)
     return G4_OK;
 }
 
-/* Simulated widths: a row for each way to cut them, a column for each number of bits. */
-static int by_way(const void *a, const void *b)
+/* ---- the rest ---- */
+
+static int by_bits(const void *a, const void *b)
 {
-    char x[2] = "", y[2] = "";
-    int bits[2] = { 0, 0 }, block[2] = { 0, 0 };
-    is_simulated(*(const json_t *const *)a, x, &bits[0], &block[0]);
-    is_simulated(*(const json_t *const *)b, y, &bits[1], &block[1]);
-    if (*x != *y) return *y - *x;
-    return block[0] != block[1] ? block[0] - block[1] : bits[1] - bits[0];
+    char kind[2];
+    int bits[2] = { 0, 0 }, block;
+    is_simulated(*(const json_t *const *)a, kind, &bits[0], &block);
+    is_simulated(*(const json_t *const *)b, kind, &bits[1], &block);
+    return bits[0] != bits[1] ? bits[1] - bits[0] : -by_kl(a, b);
 }
 
-static g4_status widths(page *p)
+/* Of each number of bits the best way to cut them, and the worst. */
+static g4_status widths(page *p, const list *l)
 {
-    size_t n;
-    char kind[2] = "", last[2] = "";
-    int bits = 0, block = 0, row = -1, at = 9;
-    const json_t **list = choose(p, is_width, by_way, &n);
-    if (!list) return g4_nomem(p->err, "summary");
-    g4_status s = !n ? G4_OK : g4_out_printf(&p->out, p->err, "\n## Simulated widths\n\nKL of the "
-                  "whole model.\n\n| bits | 8 | 7 | 6 | 5 | 4 | 3 | 2 |\n"
-                  "|---|---|---|---|---|---|---|---|");
-    for (size_t i = 0; s == G4_OK && i < n; i++) {
-        is_simulated(list[i], kind, &bits, &block);
-        if (block != row || *kind != *last) {
-            char of[24];
-            snprintf(of, sizeof of, block ? "blocks of %d" : "a block a row", block);
-            s = g4_out_printf(&p->out, p->err, "\n| %s, %s |", *kind == 's' ? "symmetric"
-                              : "affine", of);
-            row = block;
-            *last = *kind;
-            at = 9;
-        }
-        while (s == G4_OK && --at > bits) s = g4_out_printf(&p->out, p->err, " |");
-        if (s == G4_OK)
-            s = g4_out_printf(&p->out, p->err, " %.3g |", g4_sens_number(list[i], "kl"));
+    char kind[2];
+    int bits = 0, next = 0, block;
+    PUT("\n**Simulated widths** (s symmetric, a with an offset; b block, 0 a row), the whole "
+        "model:");
+    for (size_t i = 0, first = 0; i < l->count; i++) {
+        is_simulated(l->at[i], kind, &bits, &block);
+        int more = i + 1 < l->count && is_simulated(l->at[i + 1], kind, &next, &block);
+        if (more && next == bits) continue;
+        PUT("%s %s %.3g", first ? "," : "", text(l->at[first], "type"), kl_of(l->at[first]));
+        if (i > first) PUT(" to %s %.3g", text(l->at[i], "type"), kl_of(l->at[i]));
+        first = i + 1;
     }
-    free(list);
-    return s == G4_OK && n ? g4_out_printf(&p->out, p->err, "\n") : s;
-}
-
-/* Activations, both, caches. */
-static g4_status others(page *p)
-{
-    size_t n;
-    const json_t **list = choose(p, is_other, by_kl, &n);
-    if (!list) return g4_nomem(p->err, "summary");
-    g4_status s = !n ? G4_OK : g4_out_printf(&p->out, p->err, "\n## Activations and caches\n\n"
-                  "Of the whole model.\n\n| | type | KL | other likeliest token, %% | perplexity "
-                  "ratio | right answers, %% |\n|---|---|---|---|---|---|\n");
-    for (size_t i = 0; s == G4_OK && i < n; i++) {
-        s = g4_out_printf(&p->out, p->err, "| %s | %s |", text(list[i], "of"),
-                          text(list[i], "type"));
-        if (s == G4_OK) s = put_value(p, list[i], "all", "kl", 1.0);
-        if (s == G4_OK) s = put_value(p, list[i], "all", "flips", 100.0);
-        if (s == G4_OK) s = put_value(p, list[i], "all", "ppl_ratio", 1.0);
-        if (s == G4_OK) s = put_value(p, list[i], "all", "accuracy", 100.0);
-        if (s == G4_OK) s = g4_out_printf(&p->out, p->err, "\n");
-    }
-    free(list);
-    return s;
-}
-
-static int is_whole_drafter(const json_t *r)
-{
-    return is(r, "by", "kind") && is(r, "what", "drafter");
-}
-
-static g4_status drafter(page *p)
-{
-    size_t n;
-    const json_t **list = choose(p, is_whole_drafter, by_kl, &n);
-    if (!list) return g4_nomem(p->err, "summary");
-    g4_status s = !n ? G4_OK : g4_out_printf(&p->out, p->err, "\n## The drafter\n\nAll its "
-                  "matrices rounded, the model as it is; KL of its own logits, the chance that "
-                  "the model takes its draft, and how much that has changed.\n\n| of | type | KL "
-                  "| accepted, %% | change, points |\n|---|---|---|---|---|\n");
-    for (size_t i = 0; s == G4_OK && i < n; i++) {
-        s = g4_out_printf(&p->out, p->err, "| %s | %s |", text(list[i], "of"),
-                          text(list[i], "type"));
-        if (s == G4_OK) s = put_value(p, list[i], "all", "kl", 1.0);
-        if (s == G4_OK) s = put_value(p, list[i], "all", "acceptance", 100.0);
-        if (s == G4_OK) s = put_value(p, list[i], "all", "acceptance_change", 100.0);
-        if (s == G4_OK) s = g4_out_printf(&p->out, p->err, "\n");
-    }
-    free(list);
-    return s;
-}
-
-/* KL of each kind, or layer, by type. */
-static g4_status grid(page *p, const char *by, const char *leave)
-{
-    const g4_sens_study *s = p->s;
-    const char *what = NULL;
-    for (size_t i = 0; i < s->points.count; i++) {
-        const g4_sens_point *q = &s->points.list[i];
-        int mine = strcmp(q->by, by) == 0 && strcmp(q->leave, leave) == 0 &&
-                   strcmp(q->of, "weights") == 0 && strcmp(q->what, "drafter") != 0;
-        if (!mine || !isfinite(g4_sens_number(g4_sens_result(s, q->name), "kl"))) continue;
-        if (!what) {
-            PUT("\n## %s %s\n\nKL of %s.\n\n| |", *leave == 'i' ? "By" : "All but a", by,
-                *leave == 'i' ? "its matrices rounded, all others as they are"
-                              : "all others rounded, its matrices as they are");
-            for (int t = 0; t < s->chosen_count; t++) PUT(" %s |", s->types[s->chosen[t]].name);
-            PUT("\n|---|");
-            for (int t = 0; t < s->chosen_count; t++) PUT("---|");
-        }
-        if (!what || strcmp(what, q->what) != 0) PUT("\n| %s |", q->what);
-        what = q->what;
-        PUT(" %.3g |", g4_sens_number(g4_sens_result(s, q->name), "kl"));
-    }
-    if (what) PUT("\n");
+    PUT(".\n");
     return G4_OK;
 }
 
-/* The type of single kinds' KLs that a question about "below 4 bits" is about: the widest of
- * those, else the narrowest there is; -1: none was measured by kind. */
-static int type_of_kinds(const g4_sens_study *s)
+static g4_status others(page *p, const list *l)
 {
-    int best = -1;
-    double had = NAN;
-    for (size_t i = 0; i < s->points.count; i++) {
-        const g4_sens_point *q = &s->points.list[i];
-        double bits = g4_sens_point_bits(s, q);
-        if (strcmp(q->by, "kind") != 0 || strcmp(q->of, "weights") != 0 || *q->leave != 'i' ||
-            !g4_sens_result(s, q->name) || !(q->weight[s->slots.table] >= 0)) continue;
-        int nearer = bits < 4.0 ? !(had < 4.0) || bits > had : !(had < bits);
-        if (best >= 0 && !nearer) continue;
-        best = q->weight[s->slots.table];
-        had = bits;
-    }
-    return best;
-}
-
-/* What each kind costs each sort of documents. */
-static g4_status domains(page *p)
-{
-    const g4_sens_study *s = p->s;
-    int type = type_of_kinds(s);
-    if (type < 0 || s->data.domains < 2) return G4_OK;
-    PUT("\n## By kind and sort of documents\n\nKL with a kind's matrices in %s.\n\n| |",
-        s->types[type].name);
-    for (size_t d = 0; d < s->data.domains; d++) PUT(" %s |", s->data.domain[d]);
-    PUT("\n|---|");
-    for (size_t d = 0; d < s->data.domains; d++) PUT("---|");
-    for (size_t i = 0; i < s->points.count; i++) {
-        const g4_sens_point *q = &s->points.list[i];
-        const json_t *r = g4_sens_result(s, q->name);
-        if (!r || strcmp(q->by, "kind") != 0 || strcmp(q->of, "weights") != 0 ||
-            *q->leave != 'i' || strcmp(q->type, s->types[type].name) != 0 || is_drafter(r))
-            continue;
-        PUT("\n| %s |", q->what);
-        for (size_t d = 0; d < s->data.domains; d++) {
-            double v = part(r, s->data.domain[d], "kl", 0);
-            if (isfinite(v)) PUT(" %.3g |", v);
-            else PUT(" |");
-        }
-    }
-    PUT("\n");
+    PUT("\n**Besides weights**, of the whole model:");
+    for (size_t i = 0; i < l->count; i++)
+        PUT("%s %s %s %.3g", i ? "," : "", text(l->at[i], "of"), text(l->at[i], "type"),
+            kl_of(l->at[i]));
+    PUT(".\n");
     return G4_OK;
 }
 
-static int by_over(const void *a, const void *b)
+static g4_status drafter(page *p, const list *l)
 {
-    double x = (*(const g4_sens_channel *const *)a)->over;
-    double y = (*(const g4_sens_channel *const *)b)->over;
-    return (x < y) - (x > y);
-}
-
-/* Columns that stand out of what meets a matrix: blocks that hold one have a coarse scale. */
-static g4_status channels(page *p)
-{
-    const g4_sens_study *s = p->s;
-    size_t n = 0;
-    const g4_sens_channel **list = calloc(s->slots.count, sizeof *list);
-    if (!list) return g4_nomem(p->err, "summary");
-    for (size_t i = 0; i < s->slots.count; i++) {
-        const g4_sens_channel *c = &s->channels[i * G4_SENS_CHANNELS];
-        if (c->column >= 0 && isfinite(c->over)) list[n++] = c;
-    }
-    qsort(list, n, sizeof *list, by_over);
-    g4_status st = g4_out_printf(&p->out, p->err, "\n## Columns that stand out\n\nOf what meets "
-                                 "matrices, root mean square over the median column's:");
-    for (size_t i = 0; st == G4_OK && i < n && i < 5; i++) {
-        size_t slot = (size_t)(list[i] - s->channels) / G4_SENS_CHANNELS;
-        st = g4_out_printf(&p->out, p->err, "%s %s column %d: %.1f", i ? "," : "",
-                           s->slots.list[slot].name, (int)list[i]->column, list[i]->over);
-    }
-    free(list);
-    return st == G4_OK ? g4_out_printf(&p->out, p->err, ".\n") : st;
-}
-
-static int few_bits(const json_t *r)
-{
-    return is_single(r) && g4_sens_number(r, "bits") < 4.0;
-}
-
-static g4_status worst(page *p)
-{
-    size_t n;
-    const json_t **list = choose(p, few_bits, by_kl, &n);
-    if (!list) return g4_nomem(p->err, "summary");
-    g4_status s = n ? g4_out_printf(&p->out, p->err, "\n## Where\n\nSingle tensors below 4 bits, "
-                                    "worst first.\n\n| tensor | type | KL | weights' error | at "
-                                    "the last layer |\n|---|---|---|---|---|\n")
-                    : G4_OK;
-    for (size_t i = 0; s == G4_OK && i < n && i < WORST; i++) {
-        const json_t *layers = json_object_get(list[i], "layers");
-        const json_t *last = json_array_get(layers, json_array_size(layers) - 1);
-        s = g4_out_printf(&p->out, p->err, "| %s | %s | %.4g (%.3g to %.3g) | %.3g | %.3g |\n",
-                          text(list[i], "what"), text(list[i], "type"),
-                          g4_sens_number(list[i], "kl"), part(list[i], "all", "kl", 1),
-                          part(list[i], "all", "kl", 2), g4_sens_number(list[i], "weight_error"),
-                          json_number_value(json_array_get(last, 0)));
-    }
-    free(list);
-    return s;
-}
-
-/* The kinds that lose most, and how much of the whole model's KL that is. */
-static g4_status where(page *p, const json_t *whole)
-{
-    const g4_sens_study *s = p->s;
-    const json_t *worst[3] = { NULL, NULL, NULL };
-    for (size_t i = 0; i < s->points.count; i++) {
-        const g4_sens_point *q = &s->points.list[i];
-        const json_t *r = g4_sens_result(s, q->name);
-        if (!r || strcmp(q->by, "kind") != 0 || strcmp(q->of, "weights") != 0 || *q->leave != 'i' ||
-            is_drafter(r) || !is(whole, "type", q->type)) continue;
-        int k = 3;
-        while (k > 0 && (!worst[k - 1] || by_kl(&worst[k - 1], &r) > 0)) k--;
-        for (int m = 2; m > k; m--) worst[m] = worst[m - 1];
-        if (k < 3) worst[k] = r;
-    }
-    if (!worst[2]) return G4_OK;
-    PUT("Where?  In %s one kind alone:", text(whole, "type"));
-    for (int k = 0; k < 3; k++)
-        PUT("%s %s %.3g (%.0f %% of the whole model's)", k ? "," : "", text(worst[k], "what"),
-            g4_sens_number(worst[k], "kl"),
-            100.0 * g4_sens_number(worst[k], "kl") / g4_sens_number(whole, "kl"));
-    PUT(".\n\n");
+    PUT("\n**The drafter** alone, points of its drafts that the model takes:");
+    for (size_t i = 0; i < l->count; i++)
+        PUT("%s %s %+.3g (%+.3g to %+.3g)", i ? "," : "", text(l->at[i], "type"),
+            100.0 * part(l->at[i], "all", "acceptance_change", 0),
+            100.0 * part(l->at[i], "all", "acceptance_change", 1),
+            100.0 * part(l->at[i], "all", "acceptance_change", 2));
+    PUT("; without %.2f %%.\n", 100.0 * (part(l->at[0], "all", "acceptance", 0) -
+                                        part(l->at[0], "all", "acceptance_change", 0)));
     return G4_OK;
-}
-
-/* The answer in a sentence: the best uniform type of 4 to 5 bits against the best of 3 to 4. */
-static g4_status answer(page *p, const json_t **list, size_t n)
-{
-    const json_t *four = NULL, *less = NULL;
-    for (size_t i = 0; i < n; i++) {
-        double bits = g4_sens_number(list[i], "bits");
-        if (!is(list[i], "by", "model") || bits < 3.0 || bits >= 5.0) continue;
-        const json_t **best = bits < 4.0 ? &less : &four;
-        if (!*best || g4_sens_number(list[i], "kl") < g4_sens_number(*best, "kl")) *best = list[i];
-    }
-    if (!less) return G4_OK;
-    if (!four) return where(p, less);
-    PUT("Is it sensitive below 4 bits?  From %s (%.2f bits a weight) to %s (%.2f) the KL grows "
-        "from %.3g to %.3g, %.1f times; the likeliest token is another one in %.2f %% and %.2f "
-        "%%.\n\n", text(four, "type"), g4_sens_number(four, "bits"), text(less, "type"),
-        g4_sens_number(less, "bits"), g4_sens_number(four, "kl"), g4_sens_number(less, "kl"),
-        g4_sens_number(less, "kl") / g4_sens_number(four, "kl"),
-        100.0 * part(four, "all", "flips", 0), 100.0 * part(less, "all", "flips", 0));
-    return where(p, less);
 }
 
 static g4_status cost(page *p)
@@ -488,44 +436,38 @@ static g4_status cost(page *p)
     size_t i, n = json_array_size(p->s->results);
     json_t *r;
     json_array_foreach(p->s->results, i, r) seconds += g4_sens_number(r, "seconds");
-    PUT("\n## Cost\n\n%zu points in %.0f s, %.0f points an hour; the reference, once, %.1f s, for "
+    PUT("\n**Cost**: %zu points in %.0f s, %.0f points an hour; the reference, once, %.1f s, for "
         "%lld tokens of which %lld are predicted.\n", n, seconds, 3600.0 * (double)n / seconds,
         p->s->reference_seconds, (long long)p->s->data.rows, (long long)p->s->data.scored);
     return G4_OK;
 }
 
-static g4_status write_all(page *p, const json_t **list, size_t n)
+static g4_status write_all(page *p)
 {
     char model[256];
+    const wish whole = { .by = "model,mix,recipe", .of = "weights" };
+    const wish width = { .by = "model", .of = "weights", .simulated = 1 };
+    const wish other = { .by = "model", .of = "activations,kv,both", .simulated = -1 };
+    const wish draft = { .by = "kind", .of = "weights", .drafter = 1 };
     PUT("# Sensitivity of %s to rounding\n\n", g4_text_cell(model, sizeof model, p->s->o->model));
-    G4_TRY(answer(p, list, n));
-    G4_TRY(wholes(p, list, n));
-    G4_TRY(recipes(p, list, n));
-    G4_TRY(additivity(p, list, n));
+    G4_TRY(with_list(p, answer, &whole, by_bytes));
+    G4_TRY(where(p));
+    G4_TRY(additivity(p));
     G4_TRY(randoms(p));
-    G4_TRY(widths(p));
-    G4_TRY(others(p));
-    G4_TRY(grid(p, "kind", "in"));
-    G4_TRY(grid(p, "kind", "out"));
-    G4_TRY(grid(p, "layer", "in"));
-    G4_TRY(grid(p, "layer", "out"));
-    G4_TRY(domains(p));
-    G4_TRY(drafter(p));
-    G4_TRY(worst(p));
-    G4_TRY(channels(p));
+    G4_TRY(with_list(p, recipes, &whole, by_bytes));
+    G4_TRY(with_list(p, wholes, &whole, by_bytes));
+    G4_TRY(with_list(p, widths, &width, by_bits));
+    G4_TRY(with_list(p, others, &other, by_kl));
+    G4_TRY(with_list(p, drafter, &draft, by_kl));
     return cost(p);
 }
 
 g4_status g4_sens_summary(const g4_sens_study *s, const char *path, g4_err *err)
 {
-    size_t n;
     page p = { .s = s, .out = G4_OUT_NONE, .err = err };
-    const json_t **list = choose(&p, is_whole, by_bytes, &n);
-    if (!list) return g4_nomem(err, "summary");
     g4_status st = g4_out_open(&p.out, path, err);
-    if (st == G4_OK) st = write_all(&p, list, n);
+    if (st == G4_OK) st = write_all(&p);
     if (st == G4_OK) st = g4_out_commit(&p.out, err);
     g4_out_abort(&p.out);
-    free(list);
     return st;
 }
