@@ -83,8 +83,7 @@ typedef struct requests {
     int count;
 } requests;
 
-/* Soft tokens of a prompt; *work: what the embedders need besides, while they run. */
-static uint64_t soft_bytes(const g4_config *c, const g4_prompt *p, uint64_t *work)
+uint64_t g4_memory_soft(const g4_config *c, const g4_prompt *p, uint64_t *work)
 {
     const g4_patches *patches[] = { &p->images, &p->frames };
     uint64_t D = (uint64_t)c->hidden_size, soft = 0, one;
@@ -205,7 +204,7 @@ static void plan_pass(g4_memory *p, const requests *r, const g4_options *o, g4_m
         const g4_prompt *prompt = r->cases[i].prompt;
         uint64_t work, now = verify ? golden_bytes(r, i, &p->plan, o->chunk && o->chunk < prompt->n)
                             : dump ? writing_bytes(c, o, prompt) : 0;
-        p->media += soft_bytes(c, prompt, &work);
+        p->media += g4_memory_soft(c, prompt, &work);
         if (work > now) now = work;
         if (now > p->passing) p->passing = now;
     }

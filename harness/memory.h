@@ -36,6 +36,9 @@ void g4_memory_plan(g4_memory *p, const g4_model *m, const g4_model *drafter, co
 g4_status g4_memory_request(g4_memory *p, const g4_options *o, g4_model *m, g4_model *drafter,
                             const g4_ops *ops, g4_err *err);
 
+/* Soft tokens of a prompt; *work: what the embedders need besides, while they run. */
+uint64_t g4_memory_soft(const g4_config *c, const g4_prompt *p, uint64_t *work);
+
 /* Anonymous memory (RssAnon) of this process; 0 where the system does not tell. */
 uint64_t g4_memory_now(void);
 

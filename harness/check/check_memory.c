@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * `info --for COMMAND`, which plans a run's memory, against the anonymous memory that
  * the same command then really has: within 5 %.  That is looked at now and then; what
- * only passes may be missed, so the plan may be larger by as much.  And what an evaluation
- * holds of its media. */
+ * only passes may be missed, so the plan may be larger by as much.  What `sensitivity` says of
+ * itself, likewise.  And what an evaluation holds of its media. */
 #include "harness/check/program.h"
 #include "harness/check/suite.h"
 #include "harness/memory.h"
@@ -60,16 +60,17 @@ static void run(const char *command)
 }
 
 /* Largest RssAnon of a run, in bytes: the kernel keeps no such peak, so it is looked at
- * while the run lasts. */
+ * while the run lasts.  What it says goes to the file "said". */
 static double largest_anonymous(const char *command)
 {
-    char line[512], space[PROGRAM_WORDS][TEMPDIR_MAX], path[64], *argv[PROGRAM_WORDS];
+    char line[512], space[PROGRAM_WORDS][TEMPDIR_MAX], path[TEMPDIR_MAX], *argv[PROGRAM_WORDS];
     unsigned long long most = 0, now;
     siginfo_t end = { 0 };
     snprintf(line, sizeof line, "%s", command);
     program_split(line, places(), argv, space);
-    int null = open("/dev/null", O_WRONLY);
-    pid_t pid = program_start(argv, null, null, RLIM_INFINITY);
+    tempdir_path(path, dir, "said");
+    int said = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    pid_t pid = program_start(argv, said, said, RLIM_INFINITY);
     snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
     while (waitid(P_PID, (id_t)pid, &end, WEXITED | WNOHANG | WNOWAIT) == 0 && end.si_pid == 0) {
         FILE *f = fopen(path, "r");
@@ -78,7 +79,7 @@ static double largest_anonymous(const char *command)
         if (f) fclose(f);
         usleep(500);
     }
-    close(null);
+    close(said);
     ck_assert_int_eq(program_finish(pid), 0);
     return 1024.0 * (double)most;
 }
@@ -150,6 +151,62 @@ START_TEST(planned_and_taken)
 }
 END_TEST
 
+/* What the last run said before it began: "memory beside the mapped model 21.90 MB, ...". */
+static double said_memory(void)
+{
+    char path[TEMPDIR_MAX], unit = 0;
+    uint8_t *text;
+    size_t size;
+    double value = 0.0;
+    tempdir_path(path, dir, "said");
+    ck_assert_int_eq(g4_file_read(path, 1 << 20, &text, &size, NULL), G4_OK);
+    int found = sscanf((char *)text, "memory beside the mapped model %lf %cB", &value, &unit);
+    ck_assert_msg(found == 2 && unit == 'M', "%.*s", (int)size, (char *)text);
+    free(text);
+    return 1e6 * value;
+}
+
+/* A study says what it takes: of single matrices; of all of the model, inputs, too;
+ * of a recipe, which may round all. */
+START_TEST(studies)
+{
+    static const char lines[] =
+        "{\"text\": \"Hello Hello Hello Hello\"}\n"
+        "{\"prompt\": \"<|image|>\", \"target\": \"Hello\", \"media\": [[\"image\", \"p.png\"]]}\n";
+    static const struct {
+        const char *words;
+        double passing;          /* 85 matrices' choices, a byte for each of 2^17 units */
+    } runs[] = {
+        { "--types q4_k --by tensor --only *ffn_down", 0.0 },
+        { "--types s4b32 --of both", 0.0 },
+        { "--types q8_0 --by tensor --budget 36MB --limit 1", 85.0 * 0x1p17 },
+    };
+    uint8_t *picture;
+    size_t size;
+    int bad = 0;
+    if (SANITIZED) {
+        check_skip("memory", "a sanitizer takes memory of its own");
+        return;
+    }
+    if (!make_model()) return;
+    ck_assert_int_eq(g4_file_read("golden/tiny/mini/wide.png", 1 << 20, &picture, &size, NULL),
+                     G4_OK);
+    tempdir_write(dir, "p.png", picture, size);
+    tempdir_write(dir, "d.jsonl", lines, sizeof lines - 1);
+    free(picture);
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+        char command[256];
+        snprintf(command, sizeof command, "sensitivity --threads 2 --model %%m --image-tokens 70 "
+                 "--data %%d/d.jsonl --out %%d/out%zu %s", i, runs[i].words);
+        double taken = largest_anonymous(command), plan = said_memory();
+        printf("%5.1f %% %s\n", 100 * (plan / taken - 1), command);
+        bad += !(plan >= 0.95 * taken && plan - runs[i].passing <= 1.05 * taken);
+    }
+    tempdir_remove(dir);
+    ck_assert_msg(bad == 0, "%d plans are off by more than 5 %%", bad);
+}
+END_TEST
+
 START_TEST(a_plan_needs_a_command)
 {
     if (!make_model()) return;
@@ -201,6 +258,7 @@ Suite *check_memory(void)
     TCase *t = tcase_create("plan");
     tcase_set_timeout(t, 600);   /* 20 s where nothing else runs */
     tcase_add_test(t, planned_and_taken);
+    tcase_add_test(t, studies);
     tcase_add_test(t, a_plan_needs_a_command);
     tcase_add_test(t, pictures_are_let_go);
     suite_add_tcase(s, t);

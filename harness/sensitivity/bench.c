@@ -20,7 +20,7 @@ static const double NOISE_WORK = 1e11;   /* multiply-adds: 8 rows of the 12B, mi
 
 /* ---- opening ---- */
 
-static g4_status cut_batches(g4_sens_bench *b, g4_err *err)
+static g4_status cut_batches(g4_sens_bench *b, int64_t most, g4_err *err)
 {
     const g4_sens_data *d = &b->s->data;
     b->batches = g4_arena_alloc(&b->arena, d->count, sizeof *b->batches);
@@ -29,11 +29,12 @@ static g4_status cut_batches(g4_sens_bench *b, g4_err *err)
     for (size_t i = 0; i < d->count; i++) {
         g4_sens_batch *at = &b->batches[b->batch_count - (b->batch_count > 0)];
         int64_t n = d->docs[i].prompt.n;
-        if (!b->batch_count || at->count == G4_SENS_LANES || rows + n > b->engine->plan.rows) {
+        if (!b->batch_count || at->count == G4_SENS_LANES || rows + n > most) {
             at = &b->batches[b->batch_count++];
             *at = (g4_sens_batch){ i, 0 };
             rows = 0;
         }
+        if (n > b->lane_rows[at->count]) b->lane_rows[at->count] = n;
         at->count++;
         rows += n;
     }
@@ -44,10 +45,10 @@ static g4_status cut_batches(g4_sens_bench *b, g4_err *err)
 static g4_status open_lanes(g4_sens_bench *b, g4_err *err)
 {
     const g4_config *c = &b->s->candidate.config;
-    for (size_t i = 0; i < G4_SENS_LANES && i < b->s->data.count; i++) {
+    for (size_t i = 0; i < G4_SENS_LANES && b->lane_rows[i]; i++) {
         g4_session *s = &b->lanes[i];
-        *s = (g4_session){ .model = &b->s->candidate, .ctx = b->engine->plan.ctx,
-                           .back = b->engine->plan.ctx };
+        *s = (g4_session){ .model = &b->s->candidate, .ctx = b->lane_rows[i],
+                           .back = b->lane_rows[i] };
         s->kv = g4_arena_alloc(&b->arena, (size_t)c->num_hidden_layers, sizeof *s->kv);
         if (!s->kv) return g4_nomem(err, "sessions");
         for (int kind = 0; kind < 2; kind++) {
@@ -64,10 +65,12 @@ static g4_status open_engine(g4_sens_bench *b, g4_err *err)
     g4_sens_study *s = b->s;
     g4_engine_plan plan = s->rt.plan;
     plan.rows = s->data.longest > ROWS ? s->data.longest : ROWS;
+    if (plan.rows > s->data.rows) plan.rows = s->data.rows;
     plan.logit_rows = TILE;
     plan.ctx = s->data.longest;
     plan.mask = s->mask;
     plan.kv = G4_F16;            /* room to unpack cached rows of any format */
+    G4_TRY(cut_batches(b, plan.rows, err));
     G4_TRY(g4_sens_room_check(b, &plan, err));
     return g4_engine_open(&b->engine, &s->candidate, &s->rt.ops, s->rt.par, &plan, err);
 }
@@ -115,7 +118,7 @@ static void choose_cache(g4_sens_bench *b, int64_t l)
 {
     int kind = b->s->candidate.config.layer_kind[l];
     int type = b->point ? b->point->cache[l] : -1;
-    for (size_t i = 0; i < G4_SENS_LANES && i < b->s->data.count; i++) {
+    for (size_t i = 0; i < G4_SENS_LANES && b->lane_rows[i]; i++) {
         g4_kv *kv = &b->lanes[i].kv[l];
         *kv = b->cache[i][kind];
         if (type < 0) continue;
@@ -387,7 +390,6 @@ static g4_status open_all(g4_sens_bench *b, g4_err *err)
     g4_sens_data *d = &b->s->data;
     G4_TRY(g4_sens_layout(b, err));
     G4_TRY(open_engine(b, err));
-    G4_TRY(cut_batches(b, err));
     G4_TRY(open_lanes(b, err));
     G4_TRY(open_rows(b, err));
     G4_TRY(g4_sens_rounded_open(b, err));

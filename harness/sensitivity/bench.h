@@ -23,6 +23,7 @@ struct g4_sens_bench {
     g4_kv cache[G4_SENS_LANES][2];   /* float32, by layer kind; other formats use their memory */
     g4_sens_batch *batches;
     size_t batch_count;
+    int64_t lane_rows[G4_SENS_LANES];   /* most of a document in that place of a batch */
     const g4_sens_point *point;  /* NULL: the reference */
     float *x;                    /* [rows][D] */
     double *sums;                /* [rows or matrix rows][4] */
@@ -47,13 +48,15 @@ struct g4_sens_bench {
     size_t weights_used;
     unsigned char *table;        /* malloc'ed: the embedding, packed where it can be */
     float **rows_of_thread;      /* [threads][most cols] */
-    float *rounded;              /* [most rows][most cols] inputs of a matrix */
+    float *rounded;              /* [most rows][most cols] inputs of a matrix; or NULL: none is */
     double *squares;             /* [7][most cols] of a layer's inputs; recording */
     int64_t most_cols;
     int recording;
     g4_out *out;                 /* what the reference does, while it is recorded */
     double weight_ee, weight_gg;
-    int64_t layer_values, most_rows;   /* the largest layer's; of a matrix, or all */
+    int64_t layer_values;        /* of a layer's matrices that one point rounds, at most */
+    int64_t most_rows;           /* of a matrix that is rounded, or all documents' */
+    int rounds_inputs;           /* does a point? */
     g4_arena arena;
 };
 
@@ -69,13 +72,15 @@ g4_status g4_sens_drafted_open(g4_sens_bench *b, g4_err *err);
 g4_status g4_sens_drafted_record(g4_sens_bench *b, g4_err *err);
 g4_status g4_sens_drafted_run(g4_sens_bench *b, g4_err *err);
 
-/* room.c: slot_from, most_cols, layer_values, most_rows, drafting; says what a run takes. */
+/* room.c: slot_from, most_cols, layer_values, most_rows, rounds_inputs, drafting; says what a run
+ * takes. */
 g4_status g4_sens_layout(g4_sens_bench *b, g4_err *err);
 g4_status g4_sens_room_check(const g4_sens_bench *b, const g4_engine_plan *plan, g4_err *err);
 
 /* Rows of `rounded`: pictures are not cut to the engine's. */
 static inline int64_t g4_sens_input_rows(const g4_sens_bench *b, const g4_engine_plan *plan)
 {
+    if (!b->rounds_inputs) return 0;
     return plan->rows > b->s->data.media_rows ? plan->rows : b->s->data.media_rows;
 }
 

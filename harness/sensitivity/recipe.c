@@ -32,6 +32,13 @@ typedef struct knapsack {
     unsigned char *choice;       /* [tensors][UNITS + 1] */
 } knapsack;
 
+uint64_t g4_sens_recipe_bytes(const g4_sens_study *s)
+{
+    uint64_t tensors = 0;
+    for (size_t i = 0; s->o->budget && i < s->slots.count; i++) tensors += s->slots.list[i].text;
+    return tensors ? (tensors + 2 * sizeof(double)) * (UNITS + 1) : 0;
+}
+
 static double single_kl(const g4_sens_study *s, size_t slot, int type)
 {
     char name[320];

@@ -183,10 +183,10 @@ g4_status g4_sens_rounded_open(g4_sens_bench *b, g4_err *err)
     size_t rows = (size_t)g4_sens_input_rows(b, &b->engine->plan);
     b->weights = g4_arena_alloc(&b->arena, (size_t)b->layer_values + 1, sizeof *b->weights);
     b->sums = g4_arena_alloc(&b->arena, (size_t)b->most_rows, 4 * sizeof *b->sums);
-    b->rounded = g4_arena_alloc(&b->arena, rows, cols * sizeof *b->rounded);
+    if (rows) b->rounded = g4_arena_alloc(&b->arena, rows, cols * sizeof *b->rounded);
     b->squares = g4_arena_alloc(&b->arena, G4_SENS_PLACES, cols * sizeof *b->squares);
     b->rows_of_thread = g4_arena_alloc(&b->arena, (size_t)threads, sizeof *b->rows_of_thread);
-    if (!b->weights || !b->sums || !b->rounded || !b->squares || !b->rows_of_thread)
+    if (!b->weights || !b->sums || (rows && !b->rounded) || !b->squares || !b->rows_of_thread)
         return g4_nomem(err, "a layer's weights, rounded");
     for (int t = 0; t < threads; t++) {
         b->rows_of_thread[t] = g4_arena_alloc(&b->arena, cols, 2 * sizeof(float));

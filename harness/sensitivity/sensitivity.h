@@ -200,6 +200,7 @@ const json_t *g4_sens_result(const g4_sens_study *s, const char *name);   /* NUL
 /* recipe.c: --budget; each recipe is written, and becomes a point. */
 g4_status g4_sens_budget_check(const g4_sens_study *s, g4_err *err);
 g4_status g4_sens_recipes(g4_sens_study *s, g4_err *err);
+uint64_t g4_sens_recipe_bytes(const g4_sens_study *s);   /* that choosing takes; 0: no --budget */
 /* Sum of the single tensors' KLs; NAN where one has not been measured. */
 double g4_sens_predicted(const g4_sens_study *s, const g4_sens_point *p);
 
