@@ -86,9 +86,9 @@ class Document:
         target = json.loads(call(a.gemma4, "tokens", "--model", a.model, "--text", row["target"],
                                  "--bos", "off", "--json"))["ids"] if "target" in row else []
         n, m = got["input_ids"].shape[1], len(target)
-        got["input_ids"] = torch.cat([got["input_ids"], torch.tensor([target], dtype=torch.long)], 1)
-        got["mm_token_type_ids"] = torch.cat([got["mm_token_type_ids"],
-                                              torch.zeros(1, m, dtype=torch.long)], 1)
+        answer = torch.tensor([target], dtype=torch.long)
+        got["input_ids"] = torch.cat([got["input_ids"], answer], 1)
+        got["mm_token_type_ids"] = torch.cat([got["mm_token_type_ids"], 0 * answer], 1)
         got["position_ids"] = torch.arange(n + m)[None]
         self.inputs, self.domain, self.scored = got, row["domain"], m or n - 1
 
