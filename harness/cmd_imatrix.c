@@ -37,16 +37,15 @@ static double now(void)
 
 static g4_status read_text(job *j, g4_err *err)
 {
-    uint8_t *data;
+    char *data;
     size_t size;
     const char *bos = j->o->bos;
     G4_TRY(g4_tokenizer_load(&j->tokenizer, j->o->model, err));
     j->bos = !bos || strcmp(bos, "off") != 0 ? g4_tokenizer_bos(j->tokenizer) : -1;
-    G4_TRY(g4_file_read(j->o->data, MAX_TEXT, &data, &size, err));
+    G4_TRY(g4_text_read(j->o->data, MAX_TEXT, &data, &size, err));
     g4_status s = j->bos >= 0 ? g4_ids_push(&j->ids, j->bos, err) : G4_OK;
     if (s == G4_OK)
-        s = g4_tokenizer_encode_bos(j->tokenizer, (const char *)data, size, G4_BOS_OFF, &j->ids,
-                                    err);
+        s = g4_tokenizer_encode_bos(j->tokenizer, data, size, G4_BOS_OFF, &j->ids, err);
     free(data);
     if (s != G4_OK) return s;
     j->chunk = j->o->ctx ? j->o->ctx : CHUNK;

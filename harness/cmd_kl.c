@@ -2,6 +2,7 @@
  * gemma4 kl: how far a candidate's predictions lie from a reference's, over the whole
  * vocabulary (harness/kl/kl.h); or, with --save, what a later run is held against. */
 #include "harness/kl/command.h"
+#include "ref/base/map.h"
 
 #include <string.h>
 
@@ -11,6 +12,9 @@ static g4_status check(const g4_options *o, g4_err *err)
         return g4_fail(err, G4_EINPUT, "kl: needs --reference, or --save: what --model says "
                                        "becomes a reference");
     if (o->keep && !o->save) return g4_fail(err, G4_EINPUT, "--keep: goes with --save F.h5");
+    if (o->reference && !strchr(o->reference, ',') && g4_path_kind(o->reference) == 0)
+        return g4_fail(err, G4_EINPUT, "%s: no such model, nor file of a reference",
+                       o->reference);
     if (!o->reference || g4_kl_is_model(o->reference)) return G4_OK;
     if (o->data || o->protocol || o->windows || o->stride || o->ctx || o->limit || o->bos)
         return g4_fail(err, G4_EINPUT, "%s: has its own text and windows; leave out --data, "

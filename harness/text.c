@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "harness/text.h"
 
+#include "ref/base/map.h"
+#include "ref/input/utf8.h"
+
+#include <stdlib.h>
 #include <string.h>
 
 /* Length of the UTF-8 character at p that may be shown as it is; 0: escape one
@@ -54,6 +58,20 @@ char *g4_text_bytes(char *dst, size_t size, uint64_t bytes)
     for (; v >= 1000 && u < 6; u++) v /= 1000;
     snprintf(dst, size, u ? "%.2f %s" : "%.0f %s", v, unit[u]);
     return dst;
+}
+
+g4_status g4_text_read(const char *path, size_t most, char **text, size_t *size, g4_err *err)
+{
+    uint8_t *data;
+    *text = NULL;
+    G4_TRY(g4_file_read(path, most, &data, size, err));
+    size_t at = g4_utf8_check(data, *size);
+    if (at < *size) {
+        free(data);
+        return g4_fail(err, G4_EINPUT, "%s: not UTF-8 at byte %zu", path, at);
+    }
+    *text = (char *)data;
+    return G4_OK;
 }
 
 void g4_text_wrap(FILE *out, const char *text, int indent, int width)

@@ -4,6 +4,8 @@
 #ifndef G4_HARNESS_TEXT_H
 #define G4_HARNESS_TEXT_H
 
+#include "ref/base/err.h"
+
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -18,6 +20,9 @@ char *g4_text_cell(char *dst, size_t size, const char *src);
 
 /* 23894812672 -> "23.89 GB" (decimal units, as disks and downloads count). */
 char *g4_text_bytes(char *dst, size_t size, uint64_t bytes);
+
+/* A file that is text, malloc'ed with a 0 behind it; one that is not UTF-8 is told by name. */
+g4_status g4_text_read(const char *path, size_t most, char **text, size_t *size, g4_err *err);
 
 /* Writes text in lines of at most width columns, from column `indent` on; the
  * caller has already filled the first line up to there. */

@@ -271,6 +271,8 @@ START_TEST(other_runs_are_refused)
           "--resume ", "another model" },
         { "eval --model " MODEL " --task mmlu --data %d/data --limit 2 --shots 1 --resume ",
           "another documents" },
+        { "eval --model " MODEL " --task mmlu --data %d/hollow --shots 0 ",
+          "empty_test.csv: holds no questions" },
         { MMLU "--limit 2 --shard 2/2 ", "--shard 2/2: expected i/n" },
         { MMLU "--limit 2 --shard 0 ", "--shard 0: expected i/n" },
         { MMLU "%d ", "only --merge takes folders" },
@@ -285,13 +287,15 @@ START_TEST(other_runs_are_refused)
     char path[TEMPDIR_MAX];
     g4_err err = { 0 };
     if (!good(MMLU, "--limit 2 --out %d/k")) return;
-    for (int i = 0; i < 3; i++) {
-        static const char *const folders[] = { "data", "data/dev", "data/test" };
+    for (int i = 0; i < 5; i++) {
+        static const char *const folders[] = { "data", "data/dev", "data/test", "hollow",
+                                               "hollow/test" };
         tempdir_path(path, dir, folders[i]);
         ck_assert_int_eq(g4_make_folder(path, &err), G4_OK);
     }
     tempdir_write(dir, "data/dev/made_up_dev.csv", other, strlen(other));
     tempdir_write(dir, "data/test/made_up_test.csv", other, strlen(other));
+    tempdir_write(dir, "hollow/test/empty_test.csv", "", 0);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         run(rows[i][0], "--out %d/k");
         program_expect_error(&r, rows[i][1]);

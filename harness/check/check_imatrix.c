@@ -367,6 +367,7 @@ START_TEST(bad_commands)
     static const struct { const char *line, *says; } lines[] = {
         { "imatrix --model " MODEL " --data %d/none --out %d/x", "none: cannot open" },
         { "imatrix --model " MODEL " --data %d/text --out %d/x", "a chunk has 512" },
+        { "imatrix --model " MODEL " --data %d/im.gguf --out %d/x", "im.gguf: not UTF-8 at byte" },
         { IMATRIX "--out %d", "exists and is not a" },
         { IMATRIX "--out %d/x.dat --resume", "--resume: the sums of a .dat are rounded" },
         { "imatrix --model " MODEL " --data %d/text --ctx 13 --resume --out %d/im.gguf",

@@ -513,6 +513,7 @@ static const struct {
 } bad[] = {
     { "perplexity --model " EVEN " --data %d/none", "none: cannot open" },
     { "perplexity --model " EVEN " --data %d/empty.txt", "empty.txt: nothing to predict" },
+    { "perplexity --model " EVEN " --data %d/latin.txt", "latin.txt: not UTF-8 at byte 1" },
     { "perplexity --model " EVEN " --data %d/both.jsonl", "line 1: expected a text or ids" },
     { "perplexity --model " EVEN " --data %d/far.jsonl", "line 1: ids: number 2 is no token" },
     { "perplexity --model " EVEN " --data %d/asked.jsonl", "a prompt goes with --protocol" },
@@ -525,6 +526,7 @@ static const struct {
     { "perplexity --model " EVEN " --data %d/d.jsonl --protocol self --ctx 8", "leave out" },
     { KL "--data %d/d.jsonl", "kl: needs --reference" },
     { KL "--reference " EVEN, "kl: --data F is missing" },
+    { KL "--reference %d/none.h5", "none.h5: no such model, nor" },
     { KL "--reference " EVEN " --save %d/x.h5 --data %d/d.jsonl", "kl: needs --reference" },
     { KL "--reference " EVEN " --keep 5 --data %d/d.jsonl", "--keep: goes with" },
     { KL "--save %d/x.dat --data %d/d.jsonl", "x.dat: llama.cpp's format holds --windows halves" },
@@ -537,12 +539,13 @@ static const struct {
 START_TEST(refused)
 {
     static const struct { const char *name, *text; } files[] = {
-        { "empty.txt", "" }, { "both.jsonl", "{\"text\":\"x\",\"ids\":[2]}" },
+        { "empty.txt", "" }, { "latin.txt", "M\xfc" "hle" },
+        { "both.jsonl", "{\"text\":\"x\",\"ids\":[2]}" },
         { "far.jsonl", "{\"ids\":[2,99999]}" },
         { "asked.jsonl", "{\"prompt\":\"x\",\"text\":\"y\"}" },
     };
     if (!program_runnable(&r, "kl")) return;
-    for (int i = 0; i < 4; i++)
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         tempdir_write(dir, files[i].name, files[i].text, strlen(files[i].text));
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         int before = tempdir_count(dir);

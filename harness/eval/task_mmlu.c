@@ -102,6 +102,7 @@ static g4_status leaf_load(g4_eval *e, g4_leaf *leaf, const char *subject, const
     if (!dev || !test || !choices) return g4_nomem(err, dir);
     G4_TRY(examples(&before, subject, dev, src->shots, a, err));
     G4_TRY(g4_csv_load(&csv, test, 6, a, err));
+    if (!csv.rows) return g4_fail(err, G4_EINPUT, "%s: holds no questions", test);
     G4_TRY(g4_leaf_init(leaf, e, csv.rows, src, err));
     for (size_t i = 0; i < leaf->count; i++) {
         const char *const *cell = csv.cells + 6 * i;

@@ -14,6 +14,7 @@
 #include "harness/kl/windows.h"
 #include "harness/reply.h"
 #include "harness/request.h"
+#include "harness/text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +38,7 @@ typedef struct loader {
     document *docs;
     size_t count;
     g4_jsonl file;
-    uint8_t *data;                   /* of a plain text */
+    char *data;                      /* of a plain text */
     g4_ids prefix, tokens;           /* of the document at hand */
     int32_t *scratch;
     g4_arena arena;
@@ -79,8 +80,8 @@ static g4_status load_text(loader *l, g4_err *err)
 {
     size_t size, lines = 1;
     const char *name = l->o->data;
-    G4_TRY(g4_file_read(name, MAX_DATA, &l->data, &size, err));
-    char *text = (char *)l->data;
+    G4_TRY(g4_text_read(name, MAX_DATA, &l->data, &size, err));
+    char *text = l->data;
     int self = is(l->text->protocol, "self");
     if (memchr(text, 0, size)) return g4_fail(err, G4_EINPUT, "%s: a NUL in the text", name);
     for (size_t i = 0; self && i < size; i++) lines += text[i] == '\n';
