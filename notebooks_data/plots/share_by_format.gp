@@ -9,11 +9,12 @@ set terminal svg size 1000,420 font 'sans,13' background rgb 'white' enhanced
 set output out
 set datafile separator ','
 formats = 'q4_0 q4_k q6_k q8_0'
-# place, number of one engine's rows of a test on the 12-layer files with two threads
+# place, number of one engine's last rows of a test on the 12-layer files with two threads
 row(engine, test, what) = sprintf("< awk -F, -v e='%s' -v t='%s' -v w='%s' -v f='%s' 'BEGIN { n = " \
     . "split(f, name, \" \"); for (i = 1; i <= n; i++) at[\"synth-12b-12layers-\" name[i] " \
     . "\".gguf\"] = i } $4 == 2 && $8 == e && $10 == w && index($9, t) == 1 && " \
-    . "$9 !~ /@/ && at[$6] { printf \"%%d,%%s\\n\", at[$6], $11 }' %s", engine, test, what, formats, table)
+    . "$9 !~ /@/ && at[$6] { last[at[$6]] = $11 } " \
+    . "END { for (i in last) printf \"%%d,%%s\\n\", i, last[i] }' %s", engine, test, what, formats, table)
 engines = system(sprintf("awk -F, 'NR > 1 { print $8 }' %s | sort -ru | tr '\n' ' '", table))
 shown(e) = e eq 'opt' ? 'this engine' : e
 colour(e) = e eq 'opt' ? '#0072b2' : e eq 'ik_llama.cpp' ? '#e69f00' : '#009e73'

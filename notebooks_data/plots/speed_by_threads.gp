@@ -8,12 +8,14 @@ if (!exists("out")) out = 'speed_by_threads.svg'
 set terminal svg size 1000,420 font 'sans,13' background rgb 'white' enhanced
 set output out
 set datafile separator ','
-# threads, median, low, high, bound of one engine's rows of a test
+# threads, median, low, high, bound of one engine's rows of a test, of the days on which one
+# thread was measured, too
 row(engine, test) = sprintf("< awk -F, -v e='%s' -v t='%s' '" \
+    . "NR == FNR { if ($4 == 1) day[substr($1, 1, 10)] = 1; next } day[substr($1, 1, 10)] && " \
     . "$6 == \"synth-12b-12layers-q4_0.gguf\" && $8 == e && index($9, t) == 1 && " \
     . "$9 !~ /@/ { v[$4, $10] = $11; k[$4] = 1 } END { for (n in k) " \
     . "printf \"%%d,%%s,%%s,%%s,%%s\\n\", n, v[n, \"rate\"], v[n, \"low\"], v[n, \"high\"], " \
-    . "v[n, \"bound\"] }' %s | sort -t, -n", engine, test, table)
+    . "v[n, \"bound\"] }' %s %s | sort -t, -n", engine, test, table, table)
 engines = system(sprintf("awk -F, 'NR > 1 { print $8 }' %s | sort -ru | tr '\n' ' '", table))
 shown(e) = e eq 'opt' ? 'this engine' : e
 colour(e) = e eq 'opt' ? '#0072b2' : e eq 'ik_llama.cpp' ? '#e69f00' : '#009e73'
