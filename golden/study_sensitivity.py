@@ -9,8 +9,9 @@
          mixes on held_out.jsonl; formats, activations and caches on domains.jsonl; tables and
          pages go to --to
 
-  llama  the same models through llama-perplexity (--llama BIN), on the held-out texts: mean KL and
-         its standard error, as it prints them, to --to/llama.csv
+  llama  the same models, packed by us and by llama-quantize, through llama-perplexity (both in the
+         folder --llama), on the held-out texts: mean KL and its standard error, as it prints
+         them, to --to/llama.csv
 
 --budgets are sizes of mixes: a recipe is chosen for the bytes of each.  Everything is resumed
 where an earlier run stopped.  Standard library alone.
@@ -158,31 +159,47 @@ def report(a):
 def llama(a):
     import check_kl
     text, base = os.path.join(a.out, "held_out.txt"), os.path.join(a.out, "base.dat")
+    whole, path = os.path.join(a.out, "f32.gguf"), os.path.join(a.out, "llama.gguf")
     with open(os.path.join(a.out, "held_out.jsonl"), encoding="utf-8") as f:
         texts = [r["text"].replace("\n", " ") for r in map(json.loads, f)]
     with open(text, "w", encoding="utf-8") as f:
         f.write(" ".join(texts) + "\n")
 
-    def perplexity(what, *words):
-        path = os.path.join(a.out, "llama.gguf")
+    def perplexity(model, *words):
+        return check_kl.call(os.path.join(a.llama, "llama-perplexity"), "-m", model, "-f", text,
+                             "-c", "128", "-b", "128", "-t", "1", "-ctk", "f32", "-ctv", "f32",
+                             "-fa", "off", "--kl-divergence-base", base, *words)
+
+    def divergence(model):
+        """Its log is written by a thread that its end may overtake: then it is asked again."""
+        for _ in range(40):
+            out = perplexity(model, "--kl-divergence")
+            mean = re.search(r"Mean\s+KLD:\s*([\d.e+-]+)\s*±\s*([\d.e+-]+)", out)
+            if mean:
+                return mean.groups()
+        raise SystemExit(f"llama-perplexity prints no mean KLD\n{out[-2000:]}")
+
+    def ours(*what):
         gemma4(a, "quantize", "--model", a.model, "--out", path, *what)
-        out = check_kl.call(a.llama, "-m", path, "-f", text, "-c", "128", "-b", "128", "-t", "1",
-                            "-ctk", "f32", "-ctv", "f32", "-fa", "off", "--kl-divergence-base",
-                            base, *words)
-        return os.path.getsize(path), out
-    perplexity(["--type", "f32"])
+
+    def theirs(kind, *words):
+        check_kl.call(os.path.join(a.llama, "llama-quantize"), *words, whole, path, kind, "1")
+    gemma4(a, "quantize", "--model", a.model, "--type", "f32", "--out", whole)
+    perplexity(whole)
     size = sizes(os.path.join(a.out, "study_calibrate", "points.csv"))
-    models = [(t, ["--type", t]) for t in f"{a.uniform},{MIXES}".split(",")]
+    models = [("gemma4", t, ours, ("--type", t)) for t in f"{a.uniform},{MIXES}".split(",")]
+    models += [("llama-quantize", t, theirs, (t,)) for t in f"{a.uniform},{MIXES}".split(",")]
     for m in a.budgets.split(","):
         recipe = os.path.join(a.out, "study_calibrate", f"recipe_{size[m]}B.txt")
-        models.append((f"recipe of {m}'s size", ["--type", "f16", "--recipe", recipe]))
+        name = f"recipe of {m}'s size"
+        models += [("gemma4", name, ours, ("--type", "f16", "--recipe", recipe)),
+                   ("llama-quantize", name, theirs, ("q4_k_m", "--tensor-type-file", recipe))]
     with open(os.path.join(a.to, "llama.csv"), "w", newline="", encoding="utf-8") as f:
         table = csv.writer(f, lineterminator="\n")
-        table.writerow(["model", "file_bytes", "kl", "kl_se"])
-        for name, what in models:
-            size_of, out = perplexity(what, "--kl-divergence")
-            mean = re.search(r"Mean\s+KLD:\s*([\d.e+-]+)\s*±\s*([\d.e+-]+)", out)
-            row = [name, size_of, *(mean.groups() if mean else ("", ""))]
+        table.writerow(["packed_by", "model", "file_bytes", "kl", "kl_se"])
+        for by, name, pack, what in models:
+            pack(*what)
+            row = [by, name, os.path.getsize(path), *divergence(path)]
             table.writerow(row)
             print(*row, flush=True)
 
@@ -195,8 +212,8 @@ def main():
     p.add_argument("--out", required=True)
     p.add_argument("--to", default=os.path.join(HERE, "..", "notebooks_data", "results",
                                              "sensitivity"))
-    p.add_argument("--llama", help="llama-perplexity")
-    p.add_argument("--uniform", default="q4_0,iq4_nl,iq4_xs,q3_k,q2_k")
+    p.add_argument("--llama", help="folder of llama-perplexity and llama-quantize")
+    p.add_argument("--uniform", default="q8_0,q6_k,q4_0,iq4_nl,iq4_xs,q2_k")
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--each", type=int, default=4)
     p.add_argument("--questions", type=int, default=6)
