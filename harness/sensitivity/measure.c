@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RESAMPLES = 1000, FIGURES = 7 };
+enum { RESAMPLES = 1000, FIGURES = G4_SENS_FIGURES };
 enum { KL, P99, FLIPS, RATIO, ACCURACY, ACCEPTANCE, CHANGE };
-static const char *const figure_names[FIGURES] = { "kl", "kl_p99", "flips", "ppl_ratio",
-                                                   "accuracy", "acceptance", "acceptance_change" };
+const char *const g4_sens_figures[FIGURES] = { "kl", "kl_p99", "flips", "ppl_ratio", "accuracy",
+                                               "acceptance", "acceptance_change" };
 
 /* Sums of one document. */
 typedef struct sums {
@@ -148,7 +148,7 @@ static json_t *domain_json(work *w, int domain)
             if (isfinite(w->values[r][k])) one[finite++] = w->values[r][k];
         if (!isfinite(value[k]) || !finite) continue;
         interval(one, finite, &lo, &hi);
-        json_object_set_new(out, figure_names[k], json_pack("[f,f,f]", value[k], lo, hi));
+        json_object_set_new(out, g4_sens_figures[k], json_pack("[f,f,f]", value[k], lo, hi));
     }
     return out;
 }

@@ -14,9 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIGURES = 7, NAME = 160 };
-static const char *const figures[FIGURES] = { "kl", "kl_p99", "flips", "ppl_ratio", "accuracy",
-                                              "acceptance", "acceptance_change" };
+enum { NAME = 160 };
 
 typedef struct table {
     const g4_sens_study *s;
@@ -96,9 +94,9 @@ static g4_status put_domain(table *t, const json_t *r, const char *domain, const
     G4_TRY(put_point(t, r));
     G4_TRY(g4_out_printf(&t->out, t->err, ",%s,%.0f,%.0f", domain, g4_sens_number(d, "tokens"),
                          g4_sens_number(d, "documents")));
-    for (int k = 0; k < FIGURES; k++)
+    for (int k = 0; k < G4_SENS_FIGURES; k++)
         for (size_t i = 0; i < 3; i++) {
-            const json_t *v = json_array_get(json_object_get(d, figures[k]), i);
+            const json_t *v = json_array_get(json_object_get(d, g4_sens_figures[k]), i);
             G4_TRY(put_number(t, v ? json_number_value(v) : NAN));
         }
     G4_TRY(g4_out_printf(&t->out, t->err, ",%zu,%zu", json_array_size(json_object_get(r, "lost")),
@@ -264,9 +262,9 @@ static g4_status put_all(g4_golden_writer *w, const g4_sens_study *s, g4_err *er
     G4_TRY(put_array(w, s, "points/bits", "bits", 1, err));
     G4_TRY(put_array(w, s, "points/bytes", "bytes", 1, err));
     G4_TRY(put_array(w, s, "points/weight_error", "weight_error", 1, err));
-    for (int k = 0; k < FIGURES; k++) {
-        snprintf(path, sizeof path, "points/%s", figures[k]);
-        G4_TRY(put_array(w, s, path, figures[k], 3, err));
+    for (int k = 0; k < G4_SENS_FIGURES; k++) {
+        snprintf(path, sizeof path, "points/%s", g4_sens_figures[k]);
+        G4_TRY(put_array(w, s, path, g4_sens_figures[k], 3, err));
     }
     G4_TRY(put_array(w, s, "depth/relative_l2", "layers", L, err));
     G4_TRY(put_array(w, s, "depth/cosine", "layers", L, err));

@@ -184,7 +184,11 @@ g4_status g4_sens_point_recipe(g4_sens_study *s, const char *path, const char *w
 uint64_t g4_sens_point_bytes(const g4_sens_study *s, const g4_sens_point *p);
 double g4_sens_point_bits(const g4_sens_study *s, const g4_sens_point *p);
 
-/* measure.c: the journal's line of a point. */
+/* measure.c: what is measured of all documents and of each domain, by the names that the
+ * journal, tables and arrays have. */
+enum { G4_SENS_FIGURES = 7 };
+extern const char *const g4_sens_figures[G4_SENS_FIGURES];
+/* The journal's line of a point. */
 json_t *g4_sens_measure(const g4_sens_study *s, const g4_sens_point *p, const g4_sens_run *r);
 /* Difference of two results' mean KL, documents paired, with a 95 % interval. */
 typedef struct g4_sens_figure {

@@ -42,10 +42,11 @@ static double kl_of(const json_t *r)
     return g4_sens_number(r, "kl");
 }
 
-/* Is it a simulated type?  Its kind, bits and block then. */
-static int is_simulated(const json_t *r, char *kind, int *bits, int *block)
+/* Is it rounded to a simulated type?  Which one, then. */
+static int is_simulated(const json_t *r, g4_sens_type *t)
 {
-    return sscanf(text(r, "type"), "%1[sa]%1db%d", kind, bits, block) == 3;
+    const char *name = text(r, "type");
+    return g4_sens_type_parse(t, name, strlen(name), NULL) == G4_OK && t->dtype < 0;
 }
 
 static int is_drafter(const json_t *r)
@@ -61,11 +62,10 @@ typedef struct wish {
 
 static int is_wanted(const json_t *r, const wish *w)
 {
-    char kind[2];
-    int bits, block;
+    g4_sens_type t;
     return strstr(w->by, text(r, "by")) && strstr(w->of, text(r, "of")) && is(r, "leave", "in") &&
            (!w->type || is(r, "type", w->type)) && is_drafter(r) == w->drafter &&
-           (w->simulated < 0 || is_simulated(r, kind, &bits, &block) == w->simulated) &&
+           (w->simulated < 0 || is_simulated(r, &t) == w->simulated) &&
            isfinite(kl_of(r));
 }
 
@@ -381,24 +381,22 @@ static g4_status randoms(page *p)
 
 static int by_bits(const void *a, const void *b)
 {
-    char kind[2];
-    int bits[2] = { 0, 0 }, block;
-    is_simulated(*(const json_t *const *)a, kind, &bits[0], &block);
-    is_simulated(*(const json_t *const *)b, kind, &bits[1], &block);
-    return bits[0] != bits[1] ? bits[1] - bits[0] : -by_kl(a, b);
+    g4_sens_type x, y;
+    is_simulated(*(const json_t *const *)a, &x);
+    is_simulated(*(const json_t *const *)b, &y);
+    return x.bits != y.bits ? y.bits - x.bits : -by_kl(a, b);
 }
 
 /* Of each number of bits the best way to cut them, and the worst. */
 static g4_status widths(page *p, const list *l)
 {
-    char kind[2];
-    int bits = 0, next = 0, block;
+    g4_sens_type now, next;
     PUT("\n**Simulated widths** (s symmetric, a with an offset; b block, 0 a row), the whole "
         "model:");
     for (size_t i = 0, first = 0; i < l->count; i++) {
-        is_simulated(l->at[i], kind, &bits, &block);
-        int more = i + 1 < l->count && is_simulated(l->at[i + 1], kind, &next, &block);
-        if (more && next == bits) continue;
+        is_simulated(l->at[i], &now);
+        int more = i + 1 < l->count && is_simulated(l->at[i + 1], &next);
+        if (more && next.bits == now.bits) continue;
         PUT("%s %s %.3g", first ? "," : "", text(l->at[first], "type"), kl_of(l->at[first]));
         if (i > first) PUT(" to %s %.3g", text(l->at[i], "type"), kl_of(l->at[i]));
         first = i + 1;
