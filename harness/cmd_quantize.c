@@ -55,7 +55,7 @@ static g4_status begin(void *ctx, const g4_shape_tensor *t, const g4_gguf_row_ki
     source *s = ctx;
     if (s->t)   /* the last one will not be read again */
         g4_map_release(s->t->data, s->t->bytes);
-    s->t = g4_store_find(s->model->store, t->name);
+    s->t = g4_weight_find(s->model->store, t->name, t->alt);
     if (!s->t) return g4_fail(err, G4_EINPUT, "%s: tensor %s is missing", s->model->dir, t->name);
     g4_map_prefetch(s->t->data, s->t->bytes);
     s->change = kind->change;

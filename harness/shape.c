@@ -87,7 +87,8 @@ static g4_status list_one(void *ctx, const g4_weight_spec *spec, void *slot, g4_
     if ((spec->role == G4_ROLE_ORDER) != x->order) return G4_OK;
     g4_shape_tensor *t = &s->list[s->count++];
     t->name = g4_arena_strndup(x->arena, spec->name, strlen(spec->name));
-    if (!t->name) return g4_nomem(err, x->what);
+    if (spec->alt) t->alt = g4_arena_strndup(x->arena, spec->alt, strlen(spec->alt));
+    if (!t->name || (spec->alt && !t->alt)) return g4_nomem(err, x->what);
     t->role = spec->role;
     t->rank = spec->rank;
     memcpy(t->shape, spec->shape, sizeof t->shape);

@@ -8,7 +8,7 @@
 #include "ref/model/weights.h"
 
 typedef struct g4_shape_tensor {
-    const char *name;
+    const char *name, *alt;     /* alt: another name that it may have, or NULL */
     g4_weight_role role;
     int rank;
     int64_t shape[3];

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 Suite *check_gguf_model(void);
 
@@ -277,6 +278,35 @@ START_TEST(bad_keys)
 }
 END_TEST
 
+/* mini's projector, whichever of their two names its tensors have (the folder's own name
+ * stands in the file, so both are called model). */
+START_TEST(same_projector)
+{
+    static const char *const lines[] = {
+        "quantize --model golden/tiny/mini/model --type f16 --mmproj %d/a.gguf",
+        "quantize --model %d/model --type f16 --mmproj %d/b.gguf" };
+    static const char *const names[] = { "a.gguf", "b.gguf" };
+    const program_place places[] = { { "%d", dir }, { NULL, NULL } };
+    uint8_t *data[2];
+    size_t size[2];
+    char *folder = realpath("golden/tiny/mini_names", NULL);
+    ck_assert_ptr_nonnull(folder);
+    tempdir_path(path, dir, "model");
+    ck_assert_int_eq(symlink(folder, path), 0);
+    free(folder);
+    for (int i = 0; i < 2; i++) {
+        program_run(&run, lines[i], places, NULL, RLIM_INFINITY);
+        ck_assert_msg(run.code == 0, "%s", run.err);
+        tempdir_path(path, dir, names[i]);
+        ck_assert(g4_file_read(path, 1 << 24, &data[i], &size[i], &err) == G4_OK);
+    }
+    ck_assert_uint_eq(size[0], size[1]);
+    ck_assert_int_eq(memcmp(data[0], data[1], size[0]), 0);
+    free(data[0]);
+    free(data[1]);
+}
+END_TEST
+
 static const struct { const char *line, *says; } bad_lines[] = {
     { "quantize --model golden/tiny/mini/model --type q9 --out %o", "--type q9: not available" },
     { "quantize --model %o --type q8_0 --out %o", "is a GGUF already" },
@@ -335,6 +365,7 @@ Suite *check_gguf_model(void)
     tcase_add_loop_test(tc, same_model, 0, sizeof folders / sizeof *folders);
     tcase_add_test(tc, same_tokenizer);
     tcase_add_loop_test(tc, packed_types, 0, sizeof packed / sizeof *packed);
+    tcase_add_test(tc, same_projector);
     tcase_add_test(tc, bad_keys);
     tcase_add_test(tc, bad_commands);
     tcase_add_test(tc, synth);

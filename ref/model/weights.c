@@ -147,12 +147,17 @@ static g4_status bind_order(g4_model *m, const g4_tensor *t, const int32_t **slo
     return s;
 }
 
+const g4_tensor *g4_weight_find(const g4_store *s, const char *name, const char *alt)
+{
+    const g4_tensor *t = g4_store_find(s, name);
+    return !t && alt ? g4_store_find(s, alt) : t;
+}
+
 static g4_status bind(void *ctx, const g4_weight_spec *spec, void *slot, g4_err *err)
 {
     bind_ctx *b = ctx;
     g4_model *m = b->model;
-    const g4_tensor *t = g4_store_find(m->store, spec->name);
-    if (!t && spec->alt) t = g4_store_find(m->store, spec->alt);
+    const g4_tensor *t = g4_weight_find(m->store, spec->name, spec->alt);
     if (!t) return g4_fail(err, G4_EINPUT, "%s: tensor %s is missing", m->dir, spec->name);
     b->used[t - g4_store_at(m->store, 0)] = 1;
     G4_TRY(check_shape(t, spec, err));

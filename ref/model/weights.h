@@ -83,6 +83,9 @@ typedef struct g4_weight_spec {
     int64_t shape[3];
 } g4_weight_spec;
 
+/* The tensor of the first name, else of the other (NULL: there is none); NULL: not there. */
+const g4_tensor *g4_weight_find(const g4_store *s, const char *name, const char *alt);
+
 typedef g4_status g4_weight_visitor(void *ctx, const g4_weight_spec *spec, void *slot,
                                     g4_err *err);
 
