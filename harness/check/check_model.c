@@ -408,6 +408,11 @@ START_TEST(drafters_that_do_not_fit)
     changed.config.layer_kind = all_full;
     ck_assert_int_eq(g4_model_check_pair(&changed, d, &err), G4_EINPUT);
     ck_assert_msg(strstr(err.msg, "layer 0 finds no layer of its kind") != NULL, "%s", err.msg);
+    changed = *d;   /* one without sliding layers reads nothing that they are made of */
+    changed.config.layer_kind = all_full;
+    changed.config.kv_heads[G4_SLIDING]++;
+    changed.config.sliding_window++;
+    ck_assert_msg(g4_model_check_pair(m, &changed, &err) == G4_OK, "%s", err.msg);
     g4_model_close(other);
     g4_model_close(d);
     g4_model_close(m);

@@ -253,37 +253,43 @@ void g4_model_prefetch(const g4_model *m, int64_t l)
     for (size_t i = 0; i < sizeof in_order / sizeof *in_order; i++) prefetch(in_order[i]);
 }
 
+/* Of a kind that it has not, a GGUF says nothing that could be held against another's. */
+static int has_kind(const g4_config *c, int kind)
+{
+    for (int64_t l = 0; kind >= 0 && l < c->num_hidden_layers; l++)
+        if (c->layer_kind[l] == kind) return 1;
+    return kind < 0;
+}
+
 g4_status g4_model_check_pair(const g4_model *backbone, const g4_model *drafter, g4_err *err)
 {
     const g4_config *b = &backbone->config, *d = &drafter->config;
     const struct {
         const char *what;
+        int kind;                  /* of the layers that it is said of; -1: of all */
         int64_t backbone, drafter;
     } pairs[] = {
-        { "vocab_size", b->vocab_size, d->vocab_size },
-        { "hidden_size against backbone_hidden_size", b->hidden_size, d->backbone_hidden_size },
-        { "sliding window", b->sliding_window, d->sliding_window },
-        { "sliding head_dim", b->head_dim[0], d->head_dim[0] },
-        { "full head_dim", b->head_dim[1], d->head_dim[1] },
-        { "sliding key/value heads", b->kv_heads[0], d->kv_heads[0] },
-        { "full key/value heads", b->kv_heads[1], d->kv_heads[1] },
+        { "vocab_size", -1, b->vocab_size, d->vocab_size },
+        { "hidden_size against backbone_hidden_size", -1, b->hidden_size,
+          d->backbone_hidden_size },
+        { "sliding window", G4_SLIDING, b->sliding_window, d->sliding_window },
+        { "sliding head_dim", G4_SLIDING, b->head_dim[0], d->head_dim[0] },
+        { "full head_dim", G4_FULL, b->head_dim[1], d->head_dim[1] },
+        { "sliding key/value heads", G4_SLIDING, b->kv_heads[0], d->kv_heads[0] },
+        { "full key/value heads", G4_FULL, b->kv_heads[1], d->kv_heads[1] },
     };
     if (b->is_drafter)
         return g4_fail(err, G4_EINPUT, "%s: is a drafter, not a model", backbone->dir);
     if (!d->is_drafter)
         return g4_fail(err, G4_EINPUT, "%s: is no drafter (model_type)", drafter->dir);
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
-        if (pairs[i].backbone != pairs[i].drafter)
+        if (pairs[i].backbone != pairs[i].drafter && has_kind(d, pairs[i].kind))
             return g4_fail(err, G4_EINPUT, "%s: does not fit %s: %s %lld against %lld",
                            drafter->dir, backbone->dir, pairs[i].what, (long long)pairs[i].backbone,
                            (long long)pairs[i].drafter);
-    for (int64_t l = 0; l < d->num_hidden_layers; l++) {
-        int found = 0;
-        for (int64_t k = 0; k < b->num_hidden_layers; k++)
-            found |= b->layer_kind[k] == d->layer_kind[l];
-        if (!found)
+    for (int64_t l = 0; l < d->num_hidden_layers; l++)
+        if (!has_kind(b, d->layer_kind[l]))
             return g4_fail(err, G4_EINPUT, "%s: layer %lld finds no layer of its kind in %s",
                            drafter->dir, (long long)l, backbone->dir);
-    }
     return G4_OK;
 }
