@@ -224,11 +224,12 @@ def main():
     p.add_argument("--model", default="golden/miniature")
     p.add_argument("--source", help="unpacked source package of llama-cpp-python")
     p.add_argument("--formats", default=",".join(FORMATS))
+    p.add_argument("--makers", default="gemma4,llama.cpp", help="who packs them")
     p.add_argument("--texts", type=int, default=80)
     p.add_argument("--threads", type=int, default=1)   # ggml spins: more is slow where others work
     p.add_argument("--csv", help="append the figures to this table")
     a = p.parse_args()
-    formats = a.formats.split(",")
+    formats, makers = a.formats.split(","), a.makers.split(",")
     with tempfile.TemporaryDirectory() as a.work:
         run = Run(a, a.work)
         f32 = run.at("f32.gguf")
@@ -246,10 +247,10 @@ def main():
         truth = ours(run, a.model, cases, "ref")
         print(f"         {len(ids)} texts, {sum(map(len, ids))} tokens")
         path, source = run.at("x.gguf"), run.at("theirs.gguf")
-        for kind in formats:
+        for kind in formats if "gemma4" in makers else ():
             run.program("quantize", "--model", a.model, "--type", kind, "--out", path)
             check_format(run, "gemma4", kind, path, cases, ids, truth)
-        if a.source:
+        if a.source and "llama.cpp" in makers:
             check_gguf.convert(a, a.model, source, "f32")
             for kind in formats:
                 if kind != "f32":
