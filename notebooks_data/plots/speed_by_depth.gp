@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Decoding speed against the tokens in front of it, from results/speed_peers.csv: engines in
-# turns on one file (tg32, tg24; bars: slowest and fastest round), and this engine alone (tg16).
+# turns on one file (tg32; bars: slowest and fastest round), and behind 65,536 tokens this one alone.
 #   gnuplot -e "out='F.svg'" notebooks_data/plots/speed_by_depth.gp
 if (!exists("table")) table = 'notebooks_data/results/speed_peers.csv'
 if (!exists("out")) out = 'speed_by_depth.svg'
@@ -32,12 +32,12 @@ plot for [e in engines] row(e, 'synth-12b-q4_0.gguf', 'tg32') using 1:2:3:4 with
         pt 7 ps 0.6 lc rgb colour(e) notitle, \
     for [e in engines] row(e, 'synth-12b-q4_0.gguf', 'tg32') using 1:2 with lines lw 2 \
         lc rgb colour(e) title shown(e) noenhanced
-set title '12 of the 48 layers, in turns; alone (line)'
+set title '12 of the 48 layers, in turns; 64k alone'
 set xrange [-2500:*]
-plot for [e in engines] row(e, 'synth-12b-12layers-q4_0.gguf', 'tg24') using 1:2:3:4 with \
-        yerrorbars pt 7 ps 0.6 lc rgb colour(e) title shown(e) noenhanced, \
-    row('opt', 'synth-12b-12layers-q4_0.gguf', 'tg16') using 1:2 with lines \
-        lw 2 lc rgb colour('opt') notitle, \
-    row('opt', 'synth-12b-12layers-q4_0.gguf', 'tg16') using 1:5 with linespoints pt 0 lw 1.5 \
+plot for [e in engines] row(e, 'synth-12b-12layers-q4_0.gguf', 'tg32') using 1:2:3:4 with \
+        yerrorbars pt 7 ps 0.6 lc rgb colour(e) notitle, \
+    for [e in engines] row(e, 'synth-12b-12layers-q4_0.gguf', 'tg32') using 1:2 with lines lw 2 \
+        lc rgb colour(e) title shown(e) noenhanced, \
+    row('opt', 'synth-12b-12layers-q4_0.gguf', 'tg32') using 1:5 with linespoints pt 0 lw 1.5 \
         dt 3 lc rgb '#555555' title 'what reading memory allowed then'
 unset multiplot
