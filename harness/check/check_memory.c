@@ -177,7 +177,7 @@ START_TEST(studies)
         const char *words;
         double passing;          /* 85 matrices' choices, a byte for each of 2^17 units */
     } runs[] = {
-        { "--types q4_k --by tensor --only *ffn_down", 0.0 },
+        { "--types q4_k --by tensor --only blk.11.ffn*", 0.0 },
         { "--types s4b32 --of both", 0.0 },
         { "--types q8_0 --by tensor --budget 36MB --limit 1", 85.0 * 0x1p17 },
     };
