@@ -5,7 +5,9 @@
 #include "harness/dump.h"
 #include "harness/interrupt.h"
 #include "harness/pass.h"
+#include "harness/verify.h"
 #include "ref/base/map.h"
+#include "ref/model/generate.h"
 
 #include <string.h>
 
@@ -72,23 +74,61 @@ static g4_status list_requests(job *j)
     return G4_OK;
 }
 
+/* As --detail says; without it a golden file of drafts or of texts as it is itself. */
+static g4_dump_detail detail_of(const job *j, const g4_golden *g)
+{
+    const char *own = g && !j->o->detail ? g4_golden_text(g, "detail") : NULL;
+    if (own && strcmp(own, "mtp") == 0) return G4_DUMP_MTP;
+    return own && strcmp(own, "generate") == 0 ? G4_DUMP_GENERATE : j->detail;
+}
+
+static g4_draft_need need_of(g4_dump_detail detail)
+{
+    return detail == G4_DUMP_MTP ? G4_DRAFT_MUST :
+           detail == G4_DUMP_GENERATE ? G4_DRAFT_IF_THERE : G4_DRAFT_NONE;
+}
+
+/* Whether any of the requests wants a drafter, which all share. */
+static g4_status drafter_needed(job *j, g4_draft_need *need)
+{
+    *need = need_of(j->detail);
+    for (int i = 0; i < j->requests && !j->o->detail && j->options[i].inputs; i++) {
+        g4_golden *g;
+        G4_TRY(g4_golden_open(&g, j->options[i].inputs, 0, j->err));
+        g4_draft_need own = need_of(detail_of(j, g));
+        if (own > *need) *need = own;
+        g4_golden_close(g);
+    }
+    return G4_OK;
+}
+
+/* Tokens and drafts as many as asked for, else as the golden file has. */
+static void choose_lengths(g4_dump *d)
+{
+    const g4_golden *g = d->asked.golden;
+    const g4_golden_set *drafted = g ? g4_golden_find(g, "inputs/drafted") : NULL;
+    int64_t text = g ? g4_verify_behind(g) : 0, steps = drafted ? g4_golden_values(drafted) : 0;
+    if (text < 1) text = DEFAULT_TOKENS;
+    if (steps < 1 || steps > G4_MAX_DRAFT) steps = DEFAULT_STEPS;
+    if (d->detail == G4_DUMP_GENERATE) d->tokens = d->o->max_tokens > 0 ? d->o->max_tokens : text;
+    if (d->detail >= G4_DUMP_MTP) d->steps = d->o->max_draft > 0 ? d->o->max_draft : steps;
+}
+
 /* Requests from `at` on, as long as they go together. */
 static g4_status open_pass(job *j, int at)
 {
     for (int i = 0; at + i < j->requests && i < G4_PASS_CASES; i++) {
         const g4_options *o = &j->options[at + i];
         g4_dump *d = &j->dumps[i];
-        *d = (g4_dump){ .o = o, .rt = &j->rt, .detail = j->detail, .let_end = let_end, .job = j,
-                        .err = j->err };
+        *d = (g4_dump){ .o = o, .rt = &j->rt, .let_end = let_end, .job = j, .err = j->err };
         j->count = i + 1;
-        if (j->detail == G4_DUMP_GENERATE)
-            d->tokens = o->max_tokens > 0 ? o->max_tokens : DEFAULT_TOKENS;
-        if (j->detail >= G4_DUMP_MTP) d->steps = o->max_draft > 0 ? o->max_draft : DEFAULT_STEPS;
         G4_TRY(g4_asked_open(&d->asked, o, j->rt.model, j->err));
+        d->detail = detail_of(j, d->asked.golden);
+        choose_lengths(d);
         G4_TRY(g4_asked_mask(&d->mask, o, d->asked.golden, j->err));
         j->taps[i] = (g4_tap){ d, g4_dump_observe };
         j->cases[i] = (g4_pass_case){ .prompt = &d->asked.prompt, .behind = d->tokens };
-        if (j->detail != G4_DUMP_GENERATE) j->cases[i].tap = &j->taps[i];
+        if (d->detail != G4_DUMP_GENERATE) j->cases[i].tap = &j->taps[i];
         if (d->mask == j->dumps[0].mask && g4_pass_fits(j->cases, i + 1)) continue;
         g4_dump_close(d);
         j->count = i;
@@ -100,8 +140,11 @@ static g4_status open_pass(job *j, int at)
 static g4_status run_pass(job *j)
 {
     g4_engine_plan plan = j->rt.plan;
+    int64_t steps = 0;
     plan.mask = j->dumps[0].mask;
-    g4_pass_plan(&plan, j->cases, j->count, j->o->chunk, j->dumps[0].steps);
+    for (int i = 0; i < j->count; i++)
+        if (j->dumps[i].steps > steps) steps = j->dumps[i].steps;
+    g4_pass_plan(&plan, j->cases, j->count, j->o->chunk, steps);
     G4_TRY(g4_pass_open(&j->pass, &j->rt, &plan, j->cases, j->count, j->err));
     for (int i = 0; i < j->count; i++) {
         g4_dump *d = &j->dumps[i];
@@ -126,11 +169,11 @@ static void close_pass(job *j)
 
 static g4_status work(job *j)
 {
+    g4_draft_need need;
     G4_TRY(g4_dump_detail_parse(&j->detail, j->o->detail, j->err));
     G4_TRY(list_requests(j));
-    G4_TRY(g4_runtime_open(&j->rt, j->o, j->detail == G4_DUMP_MTP ? G4_DRAFT_MUST :
-                           j->detail == G4_DUMP_GENERATE ? G4_DRAFT_IF_THERE : G4_DRAFT_NONE,
-                           j->err));
+    G4_TRY(drafter_needed(j, &need));
+    G4_TRY(g4_runtime_open(&j->rt, j->o, need, j->err));
     for (int at = 0; at < j->requests;) {
         G4_TRY(open_pass(j, at));
         G4_TRY(run_pass(j));

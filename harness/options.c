@@ -93,7 +93,8 @@ static const g4_option table[] = {
     { "kv", CHOICE, 0, 0, "f32|f16|q8_0", AT(kv), "number format of the cache" },
     { "detail", CHOICE, 0, 0, "all|layer|output|mtp|generate", AT(detail),
       "which activations are kept: all; every module of the first and last layer and outputs "
-      "of the others; outputs only; the drafter's; or ids generated without and with it" },
+      "of the others; outputs only; the drafter's; or ids generated without and with it "
+      "(default: the last two of golden files that hold such, all of others)" },
     { "max-tokens", INT, 0, INT_MAX_31, "N", AT(max_tokens), "generate at most N tokens" },
     { "temperature", REAL, 0, 1000, "X", AT(temperature), "0: greedy" },
     { "top-k", INT, 0, INT_MAX_31, "N", AT(top_k), "sample among the N likeliest; 0: all" },

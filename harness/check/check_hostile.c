@@ -179,6 +179,22 @@ START_TEST(drafts_are_the_likeliest)
 }
 END_TEST
 
+/* Without --detail a golden file is dumped as it is itself, in any company. */
+START_TEST(dumped_as_they_are)
+{
+    static const char *const names[] = { "text", "mtp_long", "greedy", "mtp_image" };
+    char command[128];
+    run("dump --model %m %stext.h5 %smtp_long.h5 %sgreedy.h5 %smtp_image.h5 --threads 1 --out %d");
+    if (!runnable()) return;
+    expect(0, "");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(command, sizeof command, "compare %%s%s.h5 %%d/%s.h5", names[i], names[i]);
+        run(command);
+        expect(0, "");
+    }
+}
+END_TEST
+
 /* ---- NaN in the weights: text comes out all the same, but nothing holds ---- */
 
 START_TEST(nan_weights)
@@ -433,6 +449,7 @@ Suite *check_hostile(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_loop_test(t, one_field, 0, ROWS(fields));
     tcase_add_loop_test(t, drafts_are_the_likeliest, 0, 2);
+    tcase_add_test(t, dumped_as_they_are);
     tcase_add_loop_test(t, nan_weights, 0, 3);
     tcase_add_loop_test(t, one_dataset, 0, ROWS(sets));
     tcase_add_loop_test(t, one_option, 0, ROWS(options));
