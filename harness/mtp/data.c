@@ -61,6 +61,7 @@ static g4_status load_ids(g4_mtp_prompt *p, const g4_json *j, int64_t vocab, g4_
 
 static g4_status load_prompt(g4_mtp_study *s, const g4_json *j, g4_mtp_prompt *p, g4_err *err)
 {
+    p->name = j->file;
     p->domain = "all";
     G4_TRY(g4_json_opt_str(j, "domain", &p->domain, err));
     G4_TRY(g4_json_opt_str(j, "prompt", &p->text, err));
@@ -106,7 +107,7 @@ g4_status g4_mtp_prompt_build(const g4_mtp_study *s, const g4_mtp_prompt *q, g4_
     const g4_config *c = &s->rt.model->config;
     memset(p, 0, sizeof *p);
     if (!q->text) return from_ids(q, p, arena, err);
-    g4_request r = { .text = q->text, .len = strlen(q->text), .media = q->media,
+    g4_request r = { .name = q->name, .text = q->text, .len = strlen(q->text), .media = q->media,
                      .media_count = q->media_count, .image_tokens = o->image_tokens,
                      .audio_limit = o->audio_limit };
     G4_TRY(g4_bos_parse(&r.bos, o->bos ? o->bos : "auto", err));

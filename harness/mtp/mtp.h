@@ -17,6 +17,7 @@
 #include "ref/model/generate.h"
 
 typedef struct g4_mtp_prompt {
+    const char *name;            /* file and line */
     const char *domain;          /* what it is counted under */
     const char *text;            /* NULL: ids */
     const int32_t *ids;          /* [n] */

@@ -67,7 +67,8 @@ static g4_status open_turn(turn *t, g4_err *err)
     g4_stream_plan(&plan, &t->p, s->o, s->opt.max_tokens, s->opt.max_draft + 1);
     if (plan.ctx > G4_MAX_POSITION || t->p.n > plan.ctx)
         return g4_fail(err, G4_EINPUT, "%s: a prompt of %lld tokens and %lld behind it: too many",
-                       s->o->data, (long long)t->p.n, (long long)s->opt.max_tokens);
+                       s->prompts[t->prompt].name, (long long)t->p.n,
+                       (long long)s->opt.max_tokens);
     G4_TRY(g4_room_for_plan(&s->rt, &plan, 1, err));
     G4_TRY(g4_engine_open(&t->engine, s->rt.model, &s->rt.ops, s->rt.par, &plan, err));
     G4_TRY(g4_session_open(&t->session, t->engine, err));

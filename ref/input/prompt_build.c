@@ -404,6 +404,8 @@ static g4_status put_unplaced(build *b, size_t *skip, g4_err *err)
     return G4_OK;
 }
 
+static const char *name_of(const g4_request *r) { return r->name ? r->name : "prompt"; }
+
 static g4_status expand(build *b, g4_err *err)
 {
     const g4_request *r = b->r;
@@ -418,8 +420,8 @@ static g4_status expand(build *b, g4_err *err)
         }
         size_t i = next_of_kind(b, next[kind], kind);
         if (i == b->media_count)
-            return g4_fail(err, G4_EINPUT, "prompt: %zu %s in the text, more than there are %s",
-                           g4_prompt_placeholders(r->text, r->len, kind), placeholder[kind],
+            return g4_fail(err, G4_EINPUT, "%s: %zu %s in the text, more than there are %s",
+                           name_of(r), g4_prompt_placeholders(r->text, r->len, kind), placeholder[kind],
                            option[kind]);
         next[kind] = i + 1;
         G4_TRY(put(b, r->text + from, at - from, err));
@@ -435,7 +437,7 @@ static g4_status fill_tokens(build *b, const g4_ids *ids, g4_err *err)
 {
     g4_prompt *p = b->p;
     size_t n = ids->count;
-    if (n > INT32_MAX) return g4_fail(err, G4_EINPUT, "prompt: %zu tokens", n);
+    if (n > INT32_MAX) return g4_fail(err, G4_EINPUT, "%s: %zu tokens", name_of(b->r), n);
     p->n = (int64_t)n;
     p->ids = g4_arena_alloc(b->arena, n, sizeof *p->ids);
     p->positions = g4_arena_alloc(b->arena, n, sizeof *p->positions);
@@ -465,7 +467,7 @@ static g4_status run(build *b, g4_err *err)
     if (s == G4_OK) s = fill_tokens(b, &ids, err);
     g4_ids_free(&ids);
     G4_TRY(s);
-    return g4_prompt_check(b->p, "prompt", b->proc->vocab_size, b->proc->mm_posemb_size,
+    return g4_prompt_check(b->p, name_of(b->r), b->proc->vocab_size, b->proc->mm_posemb_size,
                            side * side * 3, b->proc->audio_samples_per_token, err);
 }
 

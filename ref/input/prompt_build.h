@@ -28,6 +28,7 @@ typedef struct g4_media {
 } g4_media;
 
 typedef struct g4_request {
+    const char *name;            /* of the text in errors; NULL: prompt */
     const char *text;            /* UTF-8, [len]; may be NULL when len is 0 */
     size_t len;
     const g4_media *media;       /* [media_count] in command-line order */
