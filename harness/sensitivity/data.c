@@ -52,8 +52,8 @@ static void score_last(g4_sens_doc *doc, int64_t n)
 static g4_status build(loader *l, const g4_json *j, const char *text, g4_prompt *p, g4_err *err)
 {
     const g4_options *o = l->o;
-    g4_request r = { .name = j->file, .text = text, .len = strlen(text), .image_tokens = o->image_tokens,
-                     .audio_limit = o->audio_limit };
+    g4_request r = { .name = j->file, .text = text, .len = strlen(text),
+                     .image_tokens = o->image_tokens, .audio_limit = o->audio_limit };
     G4_TRY(g4_bos_parse(&r.bos, o->bos ? o->bos : "auto", err));
     G4_TRY(g4_jsonl_media(j, l->folder, &r.media, &r.media_count, &l->d->arena, err));
     G4_TRY(g4_prompt_build(p, &r, &l->processor, l->tokenizer, &l->d->arena, NULL, err));

@@ -421,8 +421,8 @@ static g4_status expand(build *b, g4_err *err)
         size_t i = next_of_kind(b, next[kind], kind);
         if (i == b->media_count)
             return g4_fail(err, G4_EINPUT, "%s: %zu %s in the text, more than there are %s",
-                           name_of(r), g4_prompt_placeholders(r->text, r->len, kind), placeholder[kind],
-                           option[kind]);
+                           name_of(r), g4_prompt_placeholders(r->text, r->len, kind),
+                           placeholder[kind], option[kind]);
         next[kind] = i + 1;
         G4_TRY(put(b, r->text + from, at - from, err));
         G4_TRY(put_media(b, i, err));
